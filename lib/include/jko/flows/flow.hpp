@@ -39,11 +39,11 @@ struct FlowOptions {
   Scheme scheme = Scheme::jko;
   double h = 0.01;                          ///< time, > 0; the first step where adaptive is set
   int steps = 100;                          ///< >= 1; with adaptive the number of steps is free and the final time is h * steps
-  std::optional<AdaptiveOptions> adaptive;  ///< not with BDF2, and not with per_step sensitivities
+  std::optional<AdaptiveOptions> adaptive{};  ///< not with BDF2, and not with per_step sensitivities
   Sensitivity sensitivity = Sensitivity::none;
   int keep_every = 1;                       ///< keep the measure (and sensitivity) of every j-th step; the last is always kept
   /// Online flows: the parameters of step k = 1, 2, ...; empty = the energy's own in every step.
-  std::function<Vector(int k)> parameters_at;
+  std::function<Vector(int k)> parameters_at{};
   void validate() const;                    ///< throws DomainError naming the field
 };
 

@@ -17,7 +17,7 @@ class QuantileFunction {
   QuantileFunction(std::shared_ptr<const Vector> masses, Vector nodes);
 
   /// Cells of equal width on [lower, upper] with masses from the distribution function; mass outside [lower, upper] (the
-  /// tails) must be below max_outside and goes to the end cells in proportion. cdf and its complement keep both tails accurate.
+  /// tails) must be below max_outside; the masses are normalised. cdf and its complement keep both tails accurate.
   static QuantileFunction from_cdf(const std::function<double(double)>& cdf, const std::function<double(double)>& complement,
                                    double lower, double upper, Index cells, double max_outside = 1e-6);
   /// N(mean, variance) on mean +- width standard deviations (default: tail mass 1e-15 a side), graded cells.

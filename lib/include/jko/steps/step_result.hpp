@@ -33,6 +33,7 @@ struct StepResult : StepReport {
 //   using Measure = ...;
 //   explicit Step(FreeEnergy energy, Options = {});
 //   const FreeEnergy& energy() const;   void set_parameters(const ConstVectorRef&);
+//   EnergyValue energy_value(const Measure&) const;                     // F by parts
 //   StepResult<Measure> advance(const Measure& from, double h);       // argmin F + W2^2(., from)/(2h)
 //   Matrix tangent(const ConstMatrixRef& from_tangent, const ConstMatrixRef& parameter_tangent) const;
 //     // of the last advance(): columns d(result) = A d(from) + B d(parameters), by implicit differentiation

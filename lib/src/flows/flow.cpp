@@ -1,0 +1,241 @@
+#include <jko/flows/flow.hpp>
+
+#include <jko/core/check.hpp>
+#include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/quantile_step.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+namespace jko {
+namespace {
+
+double min_density(const Gaussian&) { return std::numeric_limits<double>::quiet_NaN(); }
+double min_density(const QuantileFunction& measure) { return measure.cell_densities().minCoeff(); }
+
+bool is_measure(const Gaussian&) { return true; }
+bool is_measure(const QuantileFunction& measure) { return measure.is_monotone(); }
+
+/// Time step dependent extrapolation of BDF2.
+struct Bdf2 {
+  double s;    ///< geodesic time
+  double tau;  ///< prox step
+  Bdf2(double h, double h_previous) {
+    const double r = h / h_previous;
+    s = (1 + r) * (1 + r) / (1 + 2 * r);
+    tau = h * (1 + r) / (1 + 2 * r);
+  }
+};
+
+/// One step of a scheme with its tangent.
+template <class Step>
+struct SchemeStep {
+  using Measure = typename Step::Measure;
+  StepResult<Measure> result;
+  Matrix tangent;
+};
+
+/// Columns of a tangent widened with zeros, so that tangents of different times can be combined.
+Matrix widened(const Matrix& tangent, Index rows, Index columns) {
+  Matrix wide = Matrix::Zero(rows, columns);
+  if (tangent.size() > 0) wide.leftCols(tangent.cols()) = tangent;
+  return wide;
+}
+
+template <class Step>
+SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename Step::Measure>& current,
+                             const FlowState<typename Step::Measure>* previous, double h, double h_previous,
+                             const Matrix* parameter_tangent) {
+  SchemeStep<Step> out;
+  const Index columns = parameter_tangent ? parameter_tangent->cols() : 0;
+  const Index rows = current.measure.coordinates().size();
+  const Matrix from_tangent = parameter_tangent ? widened(current.tangent, rows, columns) : Matrix();
+  try {
+    if (scheme == Scheme::jko || (scheme == Scheme::bdf2 && previous == nullptr)) {
+      out.result = step.advance(current.measure, h);
+      if (parameter_tangent) out.tangent = step.tangent(from_tangent, *parameter_tangent);
+    } else if (scheme == Scheme::bdf2) {
+      const Bdf2 scheme_weights(h, h_previous);
+      const auto point = geodesic(previous->measure, current.measure, scheme_weights.s);
+      out.result = step.advance(point, scheme_weights.tau);
+      if (parameter_tangent) {
+        const Matrix before = widened(previous->tangent, rows, columns);
+        const Matrix point_tangent = geodesic_tangent(previous->measure, current.measure, scheme_weights.s, before, from_tangent);
+        out.tangent = step.tangent(point_tangent, *parameter_tangent);
+      }
+    } else {
+      out.result = step.advance(current.measure, 0.5 * h);
+      if (is_success(out.result.status)) {
+        const auto midpoint = out.result.measure;
+        if (parameter_tangent) {
+          const Matrix midpoint_tangent = step.tangent(from_tangent, *parameter_tangent);
+          out.tangent = geodesic_tangent(current.measure, midpoint, 2.0, from_tangent, midpoint_tangent);
+        }
+        out.result.measure = geodesic(current.measure, midpoint, 2.0);
+        out.result.energy = step.energy_value(out.result.measure);
+        out.result.w2_bound *= 2;  // E_2 doubles the distance between two midpoints
+        if (!is_measure(out.result.measure)) out.result.status = Status::order_lost;
+      }
+    }
+    if (is_success(out.result.status)) out.result.w2_moved = w2(current.measure, out.result.measure);
+  } catch (const DomainError&) {
+    // Inputs were checked before the flow began: what is left is an extrapolation that is no measure.
+    if (scheme == Scheme::jko) throw;
+    out.result.status = Status::order_lost;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string_view name(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::jko: return "jko";
+    case Scheme::bdf2: return "bdf2";
+    case Scheme::vim: return "vim";
+  }
+  return "?";
+}
+
+Scheme scheme_from_name(std::string_view text) {
+  for (const Scheme scheme : {Scheme::jko, Scheme::bdf2, Scheme::vim}) {
+    if (name(scheme) == text) return scheme;
+  }
+  throw DomainError(fmt::format("flow: scheme is '{}', but must be one of jko, bdf2, vim", text));
+}
+
+void FlowOptions::validate() const {
+  check_positive("flow", "step size h", h);
+  check_at_least("flow", "steps", steps, 1);
+  check_at_least("flow", "keep_every", keep_every, 1);
+  if (adaptive) {
+    check_positive("flow", "adaptive tolerance", adaptive->tolerance);
+    check_positive("flow", "adaptive h_min", adaptive->h_min);
+    check_positive("flow", "adaptive h_max", adaptive->h_max);
+    if (scheme == Scheme::bdf2) throw DomainError("flow: adaptive steps need the scheme jko or vim, not bdf2");
+    if (sensitivity == Sensitivity::per_step) throw DomainError("flow: adaptive steps allow shared sensitivities only");
+    if (parameters_at) throw DomainError("flow: adaptive steps and parameters for each step exclude each other");
+  }
+}
+
+template <class Step>
+Flow<Step>::Flow(Step step, Measure start, FlowOptions options) : step_(std::move(step)), options_(std::move(options)) {
+  options_.validate();
+  if (!is_measure(start)) throw DomainError("flow: the start's quantile function must increase strictly");
+  state_.current.measure = start;
+  state_.previous = state_.current;
+  state_.so_far.states.push_back(state_.current);
+  state_.h_next = options_.h;
+}
+
+template <class Step>
+Flow<Step>::Flow(Step step, FlowCheckpoint<Measure> checkpoint, FlowOptions options)
+    : step_(std::move(step)), options_(std::move(options)), state_(std::move(checkpoint)) {
+  options_.validate();
+}
+
+template <class Step>
+FlowCheckpoint<typename Step::Measure> Flow<Step>::checkpoint() const {
+  return state_;
+}
+
+template <class Step>
+FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
+  const double final_time = options_.h * options_.steps;
+  const Index parameters = step_.energy().parameters().size();
+  state_.so_far.status = Status::converged;
+  const auto finished = [&] {
+    // The last step of an adaptive flow is cut to end at final_time; rounding of t is below steps * epsilon * final_time.
+    return options_.adaptive ? state_.current.t >= final_time * (1 - 1e-12) : state_.current.k >= options_.steps;
+  };
+  while (!finished()) {
+    if (observer && observer->stop_requested()) {
+      state_.so_far.status = Status::cancelled;
+      return state_.so_far;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const int k = state_.current.k + 1;
+    if (options_.parameters_at) step_.set_parameters(options_.parameters_at(k));
+    Matrix parameter_tangent;
+    if (options_.sensitivity == Sensitivity::shared) parameter_tangent = Matrix::Identity(parameters, parameters);
+    if (options_.sensitivity == Sensitivity::per_step) {
+      parameter_tangent = Matrix::Zero(parameters, k * parameters);
+      parameter_tangent.rightCols(parameters).setIdentity();
+    }
+    const Matrix* tangent = options_.sensitivity == Sensitivity::none ? nullptr : &parameter_tangent;
+    const FlowState<Measure>* previous = k >= 2 ? &state_.previous : nullptr;
+
+    double h = options_.h;
+    SchemeStep<Step> taken;
+    if (!options_.adaptive) {
+      taken = scheme_step(step_, options_.scheme, state_.current, previous, h, state_.h_previous, tangent);
+    } else {
+      const AdaptiveOptions& adaptive = *options_.adaptive;
+      const int order = options_.scheme == Scheme::jko ? 1 : 2;
+      h = std::min(state_.h_next, adaptive.h_max);
+      for (;;) {
+        const double left = final_time - state_.current.t;
+        if (h > left * (1 - 1e-12)) h = left;
+        const auto whole = scheme_step(step_, options_.scheme, state_.current, previous, h, state_.h_previous, nullptr);
+        auto first = scheme_step(step_, options_.scheme, state_.current, previous, 0.5 * h, state_.h_previous, tangent);
+        double error = std::numeric_limits<double>::infinity();
+        if (is_success(whole.result.status) && is_success(first.result.status)) {
+          const FlowState<Measure> half{state_.current.k, state_.current.t, first.result.measure, first.tangent};
+          taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent);
+          if (is_success(taken.result.status)) {
+            taken.result.w2_moved = w2(state_.current.measure, taken.result.measure);
+            taken.result.w2_bound += first.result.w2_bound;  // steps of a (1/h + kappa)-convex functional add their errors
+            taken.result.iterations += first.result.iterations + whole.result.iterations;
+            error = w2(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
+          }
+        } else {
+          taken = std::move(first);
+          if (is_success(taken.result.status)) taken.result.status = whole.result.status;
+        }
+        // Local errors scale as h^{order+1}; 0.9 aims below the tolerance, the factors 0.2 and 3 bound a bad estimate's damage.
+        const double factor = error > 0 ? 0.9 * std::pow(adaptive.tolerance / error, 1.0 / (order + 1)) : 3.0;
+        if (error <= adaptive.tolerance) {
+          state_.h_next = h * std::clamp(factor, 0.2, 3.0);
+          break;
+        }
+        h *= std::isfinite(error) ? std::clamp(factor, 0.2, 0.9) : 0.25;
+        if (h < adaptive.h_min) {
+          if (is_success(taken.result.status)) taken.result.status = Status::stalled;
+          break;
+        }
+      }
+    }
+
+    FlowRecord record;
+    record.k = k;
+    record.t = options_.adaptive ? state_.current.t + h : h * k;
+    record.h = h;
+    record.step = taken.result;
+    if (!is_success(taken.result.status)) {
+      state_.so_far.status = taken.result.status;
+      record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      state_.so_far.records.push_back(std::move(record));
+      return state_.so_far;
+    }
+    record.min_density = min_density(taken.result.measure);
+    record.mean = taken.result.measure.mean();
+    record.covariance = taken.result.measure.covariance();
+    state_.previous = std::move(state_.current);
+    state_.current = {k, record.t, std::move(taken.result.measure), std::move(taken.tangent)};
+    state_.h_previous = h;
+    record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    state_.so_far.records.push_back(std::move(record));
+    if (k % options_.keep_every == 0 || finished()) state_.so_far.states.push_back(state_.current);
+    if (observer) observer->progress("flow", state_.current.t, final_time);
+  }
+  return state_.so_far;
+}
+
+template class Flow<GaussianStep>;
+template class Flow<QuantileStep>;
+
+}  // namespace jko

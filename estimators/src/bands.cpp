@@ -1,0 +1,175 @@
+#include <jko/estimators/bands.hpp>
+
+#include <jko/core/check.hpp>
+#include <jko/core/random.hpp>
+
+#include <Eigen/Eigenvalues>
+#include <boost/math/distributions/normal.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace jko::estimators {
+namespace {
+
+Index cell_of(const QuantileFunction& measure, double x) {
+  const Vector& nodes = measure.nodes();
+  const Index above = std::upper_bound(nodes.data(), nodes.data() + nodes.size(), x) - nodes.data();
+  return std::clamp<Index>(above - 1, 0, measure.cells() - 1);
+}
+
+Functionals zeros(const ConstVectorRef& abscissa, const QuantileFunction& measure) {
+  return {Vector::Zero(abscissa.size()), Matrix::Zero(abscissa.size(), measure.nodes().size())};
+}
+
+}  // namespace
+
+Functionals quantiles(const QuantileFunction& measure, const ConstVectorRef& levels) {
+  Functionals out = zeros(levels, measure);
+  for (Index k = 0; k < levels.size(); ++k) {
+    check_in("quantiles", "level", levels[k], 0, 1);
+    double below = 0;
+    Index i = 0;
+    while (i + 1 < measure.cells() && below + measure.masses()[i] < levels[k]) below += measure.masses()[i++];
+    const double t = std::clamp((levels[k] - below) / measure.masses()[i], 0.0, 1.0);
+    out.value[k] = (1 - t) * measure.nodes()[i] + t * measure.nodes()[i + 1];
+    out.gradient(k, i) = 1 - t;
+    out.gradient(k, i + 1) = t;
+  }
+  return out;
+}
+
+Functionals distribution(const QuantileFunction& measure, const ConstVectorRef& points) {
+  Functionals out = zeros(points, measure);
+  for (Index k = 0; k < points.size(); ++k) {
+    const double x = points[k];
+    out.value[k] = measure.cdf(x);
+    if (!(x > measure.nodes()[0] && x < measure.nodes()[measure.cells()])) continue;
+    const Index i = cell_of(measure, x);
+    const double width = measure.nodes()[i + 1] - measure.nodes()[i], t = (x - measure.nodes()[i]) / width;
+    out.gradient(k, i) = -measure.masses()[i] / width * (1 - t);
+    out.gradient(k, i + 1) = -measure.masses()[i] / width * t;
+  }
+  return out;
+}
+
+Functionals density(const QuantileFunction& measure, const ConstVectorRef& points) {
+  Functionals out = zeros(points, measure);
+  const Vector& nodes = measure.nodes();
+  const Vector middle = measure.midpoints(), value = measure.cell_densities();
+  for (Index k = 0; k < points.size(); ++k) {
+    const double x = points[k];
+    out.value[k] = measure.density(x);
+    if (!(x >= nodes[0] && x <= nodes[measure.cells()])) continue;
+    const auto add_cell = [&](Index i, double weight) {  // d(w/width)
+      const double slope = weight * value[i] / (nodes[i + 1] - nodes[i]);
+      out.gradient(k, i) += slope;
+      out.gradient(k, i + 1) -= slope;
+    };
+    const Index i = cell_of(measure, x);
+    const Index left = x < middle[i] ? i - 1 : i;
+    if (left < 0) {
+      add_cell(0, 1);
+    } else if (left + 1 >= measure.cells()) {
+      add_cell(measure.cells() - 1, 1);
+    } else {
+      const double gap = middle[left + 1] - middle[left], t = (x - middle[left]) / gap;
+      add_cell(left, 1 - t);
+      add_cell(left + 1, t);
+      const double slope = -(value[left + 1] - value[left]) / gap;  // moving the midpoints moves x relative to them
+      out.gradient(k, left) += 0.5 * slope * (1 - t);
+      out.gradient(k, left + 1) += 0.5 * slope;
+      out.gradient(k, left + 2) += 0.5 * slope * t;
+    }
+  }
+  return out;
+}
+
+Functionals moments(const QuantileFunction& measure) {
+  const double mean = measure.mean()[0];
+  Functionals out{Vector(2), Matrix::Zero(2, measure.nodes().size())};
+  out.value << mean, measure.covariance()(0, 0);
+  for (Index i = 0; i < measure.cells(); ++i) {
+    const double w = measure.masses()[i], a = measure.nodes()[i] - mean, b = measure.nodes()[i + 1] - mean;
+    out.gradient(0, i) += 0.5 * w;
+    out.gradient(0, i + 1) += 0.5 * w;
+    out.gradient(1, i) += w * (2 * a + b) / 3;
+    out.gradient(1, i + 1) += w * (a + 2 * b) / 3;
+  }
+  return out;
+}
+
+Functionals expectation(const QuantileFunction& measure, const std::function<double(double)>& phi,
+                        const std::function<double(double)>& derivative) {
+  Functionals out{Vector::Zero(1), Matrix::Zero(1, measure.nodes().size())};
+  for (const double t : {0.5 - 0.5 / std::sqrt(3.0), 0.5 + 0.5 / std::sqrt(3.0)}) {
+    for (Index i = 0; i < measure.cells(); ++i) {
+      const double x = (1 - t) * measure.nodes()[i] + t * measure.nodes()[i + 1], w = 0.5 * measure.masses()[i];
+      out.value[0] += w * phi(x);
+      out.gradient(0, i) += w * (1 - t) * derivative(x);
+      out.gradient(0, i + 1) += w * t * derivative(x);
+    }
+  }
+  return out;
+}
+
+Matrix online_covariance(const ConstMatrixRef& batch_covariance, int steps, bool accumulated) {
+  check_at_least("online_covariance", "steps", steps, 1);
+  const Index p = batch_covariance.rows();
+  Matrix out = Matrix::Zero(p * steps, p * steps);
+  for (int i = 0; i < steps; ++i) {
+    for (int j = 0; j < steps; ++j) {
+      if (accumulated) out.block(p * i, p * j, p, p) = batch_covariance / (1 + std::max(i, j));
+      else if (i == j) out.block(p * i, p * j, p, p) = batch_covariance;
+    }
+  }
+  return out;
+}
+
+Band band(const Functionals& functionals, const ConstVectorRef& abscissa, const ConstMatrixRef& tangent, const ConstMatrixRef& covariance,
+          const BandOptions& options) {
+  if (!(options.level > 0 && options.level < 1)) throw DomainError("band: level must lie in (0, 1)");
+  check_at_least("band", "draws", options.draws, 100);
+  check_size("band", "the tangent's rows", tangent.rows(), functionals.gradient.cols());
+  check_size("band", "the covariance", covariance.rows(), tangent.cols());
+  check_size("band", "the abscissa", abscissa.size(), functionals.value.size());
+  const Eigen::SelfAdjointEigenSolver<Matrix> e(covariance);
+  const Matrix root = e.eigenvectors() * e.eigenvalues().cwiseMax(0.0).cwiseSqrt().asDiagonal();
+  const Matrix response = functionals.gradient * tangent * root;  // functionals x columns: estimate error = response * N(0, I)
+  Band out;
+  out.abscissa = abscissa;
+  out.estimate = functionals.value;
+  out.standard_error = response.rowwise().norm();
+  const double z = boost::math::quantile(boost::math::normal(), 0.5 * (1 + options.level));
+  out.lower = out.estimate - z * out.standard_error;
+  out.upper = out.estimate + z * out.standard_error;
+
+  // Critical value of the largest standardised error; functionals without error (outside the support) do not count.
+  Matrix unit = response;
+  for (Index i = 0; i < unit.rows(); ++i) {
+    if (out.standard_error[i] > 0) unit.row(i) /= out.standard_error[i];
+    else unit.row(i).setZero();
+  }
+  RandomStream random(options.seed, "simultaneous band");
+  std::vector<double> largest(static_cast<std::size_t>(options.draws));
+  Vector draw(unit.cols());
+  for (double& value : largest) {
+    random.fill_normal(draw);
+    value = (unit * draw).cwiseAbs().maxCoeff();
+  }
+  std::sort(largest.begin(), largest.end());
+  const auto order = [&](double p) {
+    const double rank = std::clamp(p * options.draws, 0.0, options.draws - 1.0);
+    return largest[static_cast<std::size_t>(rank)];
+  };
+  out.critical = order(options.level);
+  // The rank of the quantile has the binomial standard error sqrt(p(1-p)/n): read it off the order statistics.
+  const double spread = std::sqrt(options.level * (1 - options.level) / options.draws);
+  out.critical_error = 0.5 * (order(options.level + spread) - order(options.level - spread));
+  out.simultaneous_lower = out.estimate - out.critical * out.standard_error;
+  out.simultaneous_upper = out.estimate + out.critical * out.standard_error;
+  return out;
+}
+
+}  // namespace jko::estimators

@@ -1,0 +1,12 @@
+#pragma once
+/// One function a study; study.cpp lists them.
+#include <jko/validation/study.hpp>
+
+namespace jko::validation {
+
+[[nodiscard]] StudyResult treasury(const StudyOptions& options);
+[[nodiscard]] StudyResult order_in_h(const StudyOptions& options);
+[[nodiscard]] StudyResult offline(const StudyOptions& options);
+[[nodiscard]] StudyResult online(const StudyOptions& options);
+
+}  // namespace jko::validation

@@ -1,0 +1,260 @@
+#include "config.hpp"
+
+#include <jko/core/check.hpp>
+#include <jko/core/nearest.hpp>
+#include <jko/io/atomic_file.hpp>
+#include <jko/io/csv.hpp>
+#include <jko/models/families.hpp>
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <charconv>
+#include <cmath>
+
+namespace jko::cli {
+namespace {
+
+/// A table of the file, with errors that know where they are.
+class Section {
+ public:
+  Section(const std::string& file, std::string name, const toml::table& table) : file_(file), name_(std::move(name)), table_(table) {}
+
+  [[noreturn]] void fail(const toml::node* node, std::string_view message) const {
+    const auto& at = (node ? node->source() : table_.source()).begin;
+    throw ParseError(file_, at.line, at.column, fmt::format("[{}] {}", name_, message));
+  }
+  void allow(const std::vector<std::string>& keys) const {
+    for (const auto& [key, node] : table_) {
+      const std::string text(key.str());
+      if (std::find(keys.begin(), keys.end(), text) == keys.end()) {
+        fail(&node, fmt::format("unknown key '{}'; the nearest known key is '{}'", text, nearest_name(text, keys)));
+      }
+    }
+  }
+  [[nodiscard]] const toml::node* find(std::string_view key) const { return table_.get(key); }
+  [[nodiscard]] const toml::node& need(std::string_view key) const {
+    if (const toml::node* node = find(key)) return *node;
+    fail(nullptr, fmt::format("'{}' is missing", key));
+  }
+  [[nodiscard]] double number(std::string_view key, const toml::node& node) const {
+    const auto value = node.value<double>();
+    if (!value) fail(&node, fmt::format("'{}' must be a number", key));
+    if (!std::isfinite(*value)) fail(&node, fmt::format("'{}' is {}, but must be finite", key, *value));
+    return *value;
+  }
+  [[nodiscard]] double positive(std::string_view key, const toml::node& node) const {
+    const double value = number(key, node);
+    if (!(value > 0)) fail(&node, fmt::format("'{}' is {}, but must be positive", key, value));
+    return value;
+  }
+  [[nodiscard]] int count(std::string_view key, const toml::node& node) const {
+    const auto value = node.value_exact<std::int64_t>();
+    if (!value || *value < 1 || *value > 100000000) fail(&node, fmt::format("'{}' must be a whole number from 1 to 1e8", key));
+    return static_cast<int>(*value);
+  }
+  [[nodiscard]] std::string text(std::string_view key, const toml::node& node) const {
+    const auto value = node.value<std::string>();
+    if (!value) fail(&node, fmt::format("'{}' must be a text", key));
+    return *value;
+  }
+  [[nodiscard]] Vector vector(std::string_view key, const toml::node& node) const {
+    const toml::array* array = node.as_array();
+    if (!array) return Vector::Constant(1, number(key, node));
+    Vector out(static_cast<Index>(array->size()));
+    for (std::size_t i = 0; i < array->size(); ++i) out[static_cast<Index>(i)] = number(key, *array->get(i));
+    return out;
+  }
+  [[nodiscard]] Section child(std::string_view key) const {
+    const toml::node& node = need(key);
+    if (!node.is_table()) fail(&node, fmt::format("'{}' must be a table", key));
+    return {file_, name_ + "." + std::string(key), *node.as_table()};
+  }
+  [[nodiscard]] const toml::table& table() const { return table_; }
+  /// Runs f and gives its errors the position of the node.
+  template <class F>
+  auto located(const toml::node* node, F&& f) const {
+    try {
+      return f();
+    } catch (const ParseError&) {
+      throw;
+    } catch (const Error& e) {
+      fail(node, e.what());
+    }
+  }
+
+ private:
+  const std::string& file_;
+  std::string name_;
+  const toml::table& table_;
+};
+
+Model read_model(const Section& section) {
+  section.allow({"family", "dimension", "parameters", "beta"});
+  const int dimension = section.find("dimension") ? section.count("dimension", *section.find("dimension")) : 1;
+  const toml::node& name = section.need("family");
+  const PotentialPtr potential = section.located(&name, [&] { return family(section.text("family", name), dimension); });
+  std::map<std::string, double> values;
+  const Section parameters = section.child("parameters");
+  std::vector<std::string> names;
+  for (const Parameter& p : potential->parameters()) names.push_back(p.name);
+  parameters.allow(names);
+  for (const auto& [key, node] : parameters.table()) values[std::string(key.str())] = parameters.number(key.str(), node);
+  values["beta"] = section.positive("beta", section.need("beta"));
+  return section.located(section.find("parameters"), [&] { return model_from(potential, values, std::nan("")); });
+}
+
+}  // namespace
+
+std::map<std::string, double> assignments(std::string_view option, std::string_view text) {
+  std::map<std::string, double> out;
+  while (!text.empty()) {
+    const std::size_t comma = text.find(',');
+    const std::string_view item = text.substr(0, comma);
+    const std::size_t equals = item.find('=');
+    double value = 0;
+    const char* const begin = item.data() + std::min(equals, item.size() - 1) + 1;
+    const char* const end = item.data() + item.size();
+    const auto parsed = std::from_chars(begin, end, value);
+    if (equals == std::string_view::npos || equals == 0 || parsed.ec != std::errc{} || parsed.ptr != end) {
+      throw ParseError(option, 0, 0, fmt::format("'{}' must read name=number", item));
+    }
+    out[std::string(item.substr(0, equals))] = value;
+    text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+  }
+  return out;
+}
+
+Model model_from(const PotentialPtr& potential, const std::map<std::string, double>& values, double missing) {
+  Vector theta(potential->parameter_count());
+  std::vector<std::string> names;
+  for (Index i = 0; i < theta.size(); ++i) {
+    const std::string& name = potential->parameters()[static_cast<std::size_t>(i)].name;
+    names.push_back(name);
+    const auto found = values.find(name);
+    theta[i] = found != values.end() ? found->second : missing;
+    if (std::isnan(theta[i])) throw DomainError(fmt::format("parameter '{}' has no value", name));
+  }
+  names.emplace_back("beta");
+  for (const auto& [name, value] : values) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      throw DomainError(fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
+    }
+  }
+  const auto beta = values.find("beta");
+  return {potential, theta, beta != values.end() ? beta->second : (std::isnan(missing) ? 1.0 : missing)};
+}
+
+Config read_config(const std::filesystem::path& path) {
+  Config config;
+  config.text = read_file(path);
+  const std::string file = path.string();
+  toml::table root;
+  try {
+    root = toml::parse(config.text, file);
+  } catch (const toml::parse_error& e) {
+    throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
+  }
+  const Section top(file, "top level", root);
+  top.allow({"model", "initial", "flow", "grid", "simulate"});
+  config.model = read_model(Section(file, "model", [&]() -> const toml::table& {
+    if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
+    return *root["model"].as_table();
+  }()));
+
+  if (root["flow"].is_table()) {
+    const Section flow(file, "flow", *root["flow"].as_table());
+    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive"});
+    const toml::node& step = flow.need("step");
+    const std::string name = flow.text("step", step);
+    if (name != "gaussian" && name != "quantile") flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian or quantile", name));
+    config.gaussian_step = name == "gaussian";
+    config.flow.h = flow.positive("h", flow.need("h"));
+    config.flow.steps = flow.count("steps", flow.need("steps"));
+    if (const auto* node = flow.find("scheme")) config.flow.scheme = flow.located(node, [&] { return scheme_from_name(flow.text("scheme", *node)); });
+    if (const auto* node = flow.find("keep_every")) config.flow.keep_every = flow.count("keep_every", *node);
+    if (const auto* node = flow.find("adaptive")) {
+      const Section adaptive = flow.child("adaptive");
+      adaptive.allow({"tolerance", "h_min", "h_max"});
+      AdaptiveOptions options;
+      options.tolerance = adaptive.positive("tolerance", adaptive.need("tolerance"));
+      if (const auto* n = adaptive.find("h_min")) options.h_min = adaptive.positive("h_min", *n);
+      if (const auto* n = adaptive.find("h_max")) options.h_max = adaptive.positive("h_max", *n);
+      config.flow.adaptive = options;
+      flow.located(node, [&] { config.flow.validate(); return 0; });
+    }
+
+    if (!root["initial"].is_table()) throw ParseError(file, 1, 0, "the table [initial] is missing");
+    const Section initial(file, "initial", *root["initial"].as_table());
+    initial.allow({"gaussian", "density"});
+    Index cells = 1000;
+    std::optional<double> lower, upper;
+    if (root["grid"].is_table()) {
+      const Section grid(file, "grid", *root["grid"].as_table());
+      grid.allow({"lower", "upper", "cells"});
+      if (const auto* n = grid.find("cells")) {
+        const toml::array* array = n->as_array();
+        cells = grid.count("cells", array && array->size() == 1 ? *array->get(0) : *n);
+      }
+      if (const auto* n = grid.find("lower")) lower = grid.vector("lower", *n)[0];
+      if (const auto* n = grid.find("upper")) upper = grid.vector("upper", *n)[0];
+    }
+    if (const auto* node = initial.find("gaussian")) {
+      const Section gaussian = initial.child("gaussian");
+      gaussian.allow({"mean", "covariance"});
+      const Vector mean = gaussian.vector("mean", gaussian.need("mean"));
+      Matrix covariance(mean.size(), mean.size());
+      const toml::array* rows = gaussian.need("covariance").as_array();
+      if (!rows || static_cast<Index>(rows->size()) != mean.size()) gaussian.fail(&gaussian.need("covariance"), "'covariance' must have a row for each entry of the mean");
+      for (std::size_t i = 0; i < rows->size(); ++i) {
+        const Vector row = gaussian.vector("covariance", *rows->get(i));
+        if (row.size() != mean.size()) gaussian.fail(rows->get(i), "'covariance' must be square");
+        covariance.row(static_cast<Index>(i)) = row.transpose();
+      }
+      const Gaussian start = gaussian.located(node, [&] { return Gaussian(mean, covariance); });
+      if (start.dimension() != config.model->dimension()) {
+        gaussian.fail(node, fmt::format("the start has dimension {}, but the model {}", start.dimension(), config.model->dimension()));
+      }
+      if (config.gaussian_step) {
+        config.start = start;
+      } else {
+        if (start.dimension() != 1) gaussian.fail(node, "the quantile step needs dimension 1");
+        const double deviation = std::sqrt(covariance(0, 0));
+        const double a = lower.value_or(mean[0] - 8 * deviation), b = upper.value_or(mean[0] + 8 * deviation);
+        const auto tail = [](double z) { return 0.5 * std::erfc(z / std::sqrt(2.0)); };
+        config.start = initial.located(node, [&] {
+          return QuantileFunction::from_cdf([&](double x) { return tail((mean[0] - x) / deviation); },
+                                            [&](double x) { return tail((x - mean[0]) / deviation); }, a, b, cells);
+        });
+      }
+    } else {
+      const toml::node& density = initial.need("density");
+      if (config.gaussian_step) initial.fail(&density, "the gaussian step needs a gaussian start");
+      const auto csv = path.parent_path() / initial.text("density", density);
+      const CsvTable table = read_csv(csv);
+      const Vector x = table.values.col(table.column("x")), rho = table.values.col(table.column("density"));
+      if (x.size() < 3) throw ParseError(table.source, 0, 0, "a density needs at least three points");
+      initial.located(&density, [&] { check_increasing(table.source, "column x", x); return 0; });
+      double mass = 0;
+      for (Index i = 1; i < x.size(); ++i) mass += 0.5 * (rho[i] + rho[i - 1]) * (x[i] - x[i - 1]);
+      if (!(std::abs(mass - 1) <= 1e-6)) throw ParseError(table.source, 0, 0, fmt::format("the density has mass {:.9g}, but must have mass 1 to 1e-6", mass));
+      const auto at = [&](double z) {
+        const Index i = std::clamp<Index>(std::upper_bound(x.data(), x.data() + x.size(), z) - x.data(), 1, x.size() - 1);
+        const double t = (z - x[i - 1]) / (x[i] - x[i - 1]);
+        return (1 - t) * rho[i - 1] + t * rho[i];
+      };
+      config.start = initial.located(&density, [&] { return QuantileFunction::from_density(at, x[0], x[x.size() - 1], cells); });
+    }
+  }
+
+  if (root["simulate"].is_table()) {
+    const Section simulate(file, "simulate", *root["simulate"].as_table());
+    simulate.allow({"dt", "n", "paths"});
+    config.dt = simulate.positive("dt", simulate.need("dt"));
+    config.observations = simulate.count("n", simulate.need("n"));
+    if (const auto* node = simulate.find("paths")) config.paths = simulate.count("paths", *node);
+  }
+  return config;
+}
+
+}  // namespace jko::cli

@@ -1,0 +1,37 @@
+#pragma once
+/// TOML configurations and command-line model descriptions.
+#include <jko/flows/flow.hpp>
+#include <jko/measures/gaussian.hpp>
+#include <jko/measures/quantile_function.hpp>
+#include <jko/models/model.hpp>
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace jko::cli {
+
+struct Config {
+  std::string text;                                  ///< the file, as read
+  std::optional<Model> model;
+  std::variant<Gaussian, QuantileFunction> start;
+  bool gaussian_step = false;
+  FlowOptions flow;
+  // [simulate]
+  double dt = 0.1;
+  Index observations = 100;
+  int paths = 1;
+};
+
+/// Every error is a ParseError "file:line:column: ..."; unknown keys name the nearest known one.
+[[nodiscard]] Config read_config(const std::filesystem::path& path);
+
+/// A family by its name, its parameters set from `values` (all of them, beta included, unless a default is allowed).
+[[nodiscard]] Model model_from(const PotentialPtr& potential, const std::map<std::string, double>& values, double missing);
+
+/// "a=1,b=2" -> map; throws ParseError naming the option.
+[[nodiscard]] std::map<std::string, double> assignments(std::string_view option, std::string_view text);
+
+}  // namespace jko::cli

@@ -1,0 +1,42 @@
+#include "console.hpp"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+
+#include <unistd.h>
+
+namespace jko::cli {
+namespace {
+
+CancellationFlag interrupted;
+static_assert(std::atomic<bool>::is_always_lock_free);  // so that the handler may raise it
+
+extern "C" void on_signal(int) { interrupted.raise(); }
+
+}  // namespace
+
+Console::Console() : terminal_(::isatty(STDERR_FILENO) != 0), begin_(std::chrono::steady_clock::now()), last_(begin_) {
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+}
+
+Console::~Console() {
+  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+}
+
+void Console::progress(std::string_view what, double done, double total) {
+  const auto now = std::chrono::steady_clock::now();
+  if (!terminal_ || now - last_ < std::chrono::milliseconds(100)) return;
+  last_ = now;
+  drawn_ = true;
+  const double elapsed = std::chrono::duration<double>(now - begin_).count();
+  fmt::print(stderr, "\r\x1b[K{} {:.0f} % ({:.0f} s left)", what, 100 * done / total, done > 0 ? elapsed * (total - done) / done : 0.0);
+  std::fflush(stderr);
+}
+
+bool Console::stop_requested() { return interrupted.raised(); }
+
+}  // namespace jko::cli

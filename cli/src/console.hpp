@@ -1,0 +1,25 @@
+#pragma once
+/// Progress on a terminal and Ctrl-C.
+#include <jko/core/progress.hpp>
+
+#include <chrono>
+
+namespace jko::cli {
+
+/// Draws one line on standard error when it is a terminal; asks to stop after SIGINT or SIGTERM.
+class Console : public Observer {
+ public:
+  Console();  ///< installs the signal handlers
+  ~Console() override;
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+  void progress(std::string_view what, double done, double total) override;
+  [[nodiscard]] bool stop_requested() override;
+
+ private:
+  bool terminal_;
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point begin_, last_;
+};
+
+}  // namespace jko::cli

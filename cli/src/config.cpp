@@ -5,6 +5,7 @@
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/models/families.hpp>
+#include <jko/models/formula.hpp>
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
@@ -76,8 +77,6 @@ class Section {
   auto located(const toml::node* node, F&& f) const {
     try {
       return f();
-    } catch (const ParseError&) {
-      throw;
     } catch (const Error& e) {
       fail(node, e.what());
     }
@@ -90,10 +89,14 @@ class Section {
 };
 
 Model read_model(const Section& section) {
-  section.allow({"family", "dimension", "parameters", "beta"});
+  section.allow({"family", "potential", "dimension", "parameters", "beta"});
   const int dimension = section.find("dimension") ? section.count("dimension", *section.find("dimension")) : 1;
-  const toml::node& name = section.need("family");
-  const PotentialPtr potential = section.located(&name, [&] { return family(section.text("family", name), dimension); });
+  const bool written = section.find("potential") != nullptr;
+  if (written && section.find("family")) section.fail(section.find("family"), "'family' and 'potential' exclude each other");
+  const toml::node& name = section.need(written ? "potential" : "family");
+  const PotentialPtr potential = section.located(&name, [&] {
+    return written ? formula(section.text("potential", name), dimension) : family(section.text("family", name), dimension);
+  });
   std::map<std::string, double> values;
   const Section parameters = section.child("parameters");
   std::vector<std::string> names;

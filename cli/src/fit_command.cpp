@@ -6,6 +6,7 @@
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/models/families.hpp>
+#include <jko/models/formula.hpp>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -18,7 +19,7 @@ namespace jko::cli {
 namespace {
 
 struct Arguments {
-  std::string data, model, estimator, start, fix, column, out;
+  std::string data, model, potential, estimator, start, fix, column, out;
   double dt = 0, until = std::numeric_limits<double>::infinity();
   bool json = false;
 };
@@ -67,7 +68,8 @@ void add_fit(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("fit", "estimate a model's parameters with standard errors\nexample: jko fit DATA.csv --column tcm1y --model ou");
   command->add_option("data", a->data, "CSV file: header, a time column t (or --dt), one data column (or --column); 'path' makes a panel")->required();
-  command->add_option("--model", a->model, "ou, double-well or quartic")->required();
+  auto* named = command->add_option("--model", a->model, "a family: ou, double-well or quartic");
+  command->add_option("--potential", a->potential, "a formula in x, such as \"kappa/2*(x-mu)^2\"")->excludes(named);
   command->add_option("--estimator", a->estimator, "exact, euler or shoji-ozaki (default: exact for ou, else shoji-ozaki)");
   command->add_option("--start", a->start, "starting values, name=number,...");
   command->add_option("--fix", a->fix, "parameters held at a value, name=number,...");
@@ -78,7 +80,8 @@ void add_fit(CLI::App& app, int& status) {
   command->add_flag("--json", a->json, "print JSON");
   command->callback([a, &status] {
     const estimators::Panel panel = read_panel(*a);
-    const PotentialPtr potential = family(a->model);
+    if (a->model.empty() && a->potential.empty()) throw DomainError("fit: give --model or --potential");
+    const PotentialPtr potential = a->potential.empty() ? family(a->model) : formula(a->potential);
     auto values = assignments("--start", a->start);
     const auto fixed = assignments("--fix", a->fix);
     for (const auto& [name, value] : fixed) values[name] = value;

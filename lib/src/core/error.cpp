@@ -8,7 +8,7 @@ namespace {
 std::string located(std::string_view source, long line, long column, std::string_view message) {
   std::string text(source);
   if (line > 0) text += fmt::format("{}{}", text.empty() ? "line " : ":", line);
-  if (column > 0) text += fmt::format("{}{}", text.empty() ? "column " : ":", column);
+  if (column > 0) text += fmt::format("{}{}", line > 0 ? ":" : (text.empty() ? "column " : ", column "), column);
   return text.empty() ? std::string(message) : text + ": " + std::string(message);
 }
 

@@ -143,12 +143,14 @@ int run(const Config& config, const Arguments& a) {
     fmt::print("{}\n", json.dump(1));
   } else {
     double bound = 0;
-    for (const FlowRecord& r : result.records) bound = std::max(bound, r.step.w2_bound);
+    for (const FlowRecord& r : result.records) bound = std::isnan(r.step.w2_bound) ? r.step.w2_bound : std::max(bound, r.step.w2_bound);
+    const std::string certificate = std::isnan(bound) ? "no certificate: the potential's convexity constant is not known"
+                                                      : fmt::format("largest W2 distance of a step from its exact minimiser: at most {:.2e}", bound);
     fmt::print("{} of {} steps: {}\n", result.records.size(), config.flow.steps, describe(result.status));
     if (!result.records.empty() && is_success(result.status)) {
       const FlowRecord& last = result.records.back();
-      fmt::print("t = {:g}, free energy {:.10g}, mean {:.6g}, variance {:.6g}\nlargest W2 distance of a step from its exact minimiser: at most {:.2e}\nresults in {}\n", last.t,
-                 last.step.energy.total, last.mean[0], last.covariance(0, 0), bound, a.out);
+      fmt::print("t = {:g}, free energy {:.10g}, mean {:.6g}, variance {:.6g}\n{}\nresults in {}\n", last.t,
+                 last.step.energy.total, last.mean[0], last.covariance(0, 0), certificate, a.out);
     }
   }
   if (result.status == Status::cancelled) return 130;

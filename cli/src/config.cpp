@@ -252,10 +252,15 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["simulate"].is_table()) {
     const Section simulate(file, "simulate", *root["simulate"].as_table());
-    simulate.allow({"dt", "n", "paths"});
+    simulate.allow({"dt", "n", "paths", "start"});
     config.dt = simulate.positive("dt", simulate.need("dt"));
     config.observations = simulate.count("n", simulate.need("n"));
     if (const auto* node = simulate.find("paths")) config.paths = simulate.count("paths", *node);
+    config.simulation_start = Vector::Zero(config.model->dimension());
+    if (const auto* node = simulate.find("start")) {
+      config.simulation_start = simulate.vector("start", *node);
+      if (config.simulation_start.size() != config.model->dimension()) simulate.fail(node, "'start' must have the model's dimension");
+    }
   }
   return config;
 }

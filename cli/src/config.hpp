@@ -23,6 +23,7 @@ struct Config {
   double dt = 0.1;
   Index observations = 100;
   int paths = 1;
+  Vector simulation_start;                           ///< [simulate] start; default: zero
 };
 
 /// Every error is a ParseError "file:line:column: ..."; unknown keys name the nearest known one.

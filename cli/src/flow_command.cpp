@@ -4,6 +4,7 @@
 
 #include <jko/core/check.hpp>
 #include <jko/estimators/bands.hpp>
+#include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/steps/gaussian_step.hpp>
@@ -26,7 +27,7 @@ struct Arguments {
   std::string config, fit, out = "out/flow";
   double level = 0.95;
   std::uint64_t seed = 1;
-  bool json = false;
+  bool json = false, resume = false;
 };
 
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
@@ -129,9 +130,17 @@ int run(const Config& config, const Arguments& a) {
     model = model.with_parameters(fit->estimate);
     options.sensitivity = Sensitivity::shared;
   }
-  Flow<Step> flow(Step(FreeEnergy(model)), std::get<Measure>(config.start), options);
+  const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
+  const std::string label = config.text + (a.fit.empty() ? "" : "\n# fit\n" + read_file(a.fit));
+  Flow<Step> flow = a.resume ? Flow<Step>(Step(FreeEnergy(model)), load_checkpoint<Measure>(checkpoint_file, label), options)
+                             : Flow<Step>(Step(FreeEnergy(model)), std::get<Measure>(config.start), options);
   Console console;
   const auto result = flow.run(&console);
+  if (result.status == Status::cancelled) {
+    save_checkpoint(checkpoint_file, flow.checkpoint(), label);
+    fmt::print(stderr, "jko: stopped after {} of {} steps; the same command with --resume continues\n", result.records.size(), options.steps);
+    return 130;
+  }
   const Json json = flow_json(result, a, config);
   write_atomically(std::filesystem::path(a.out) / "flow.json", json.dump(1) + "\n");
   write_states(result, a);
@@ -153,7 +162,7 @@ int run(const Config& config, const Arguments& a) {
                  last.step.energy.total, last.mean[0], last.covariance(0, 0), certificate, a.out);
     }
   }
-  if (result.status == Status::cancelled) return 130;
+  std::filesystem::remove(checkpoint_file);
   return is_success(result.status) ? 0 : 1;
 }
 
@@ -168,6 +177,7 @@ void add_flow(CLI::App& app, int& status) {
   command->add_option("--seed", a->seed, "of the simultaneous bands' critical value")->capture_default_str();
   command->add_option("--out", a->out, "folder")->capture_default_str();
   command->add_flag("--json", a->json, "print JSON");
+  command->add_flag("--resume", a->resume, "continue from OUT/checkpoint.json, to the same bits");
   command->callback([a, &status] {
     const Config config = read_config(a->config);
     if (config.gaussian_step) {

@@ -1,14 +1,12 @@
 #include "commands.hpp"
 #include "config.hpp"
 
-#include <jko/core/error.hpp>
-#include <jko/core/random.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
+#include <jko/reference/simulate.hpp>
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <memory>
 
 namespace jko::cli {
@@ -17,34 +15,37 @@ namespace {
 struct Arguments {
   std::string config, out;
   std::uint64_t seed = 1;
+  int threads = 1;
 };
 
 }  // namespace
 
 void add_simulate(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
-  auto* command = app.add_subcommand("simulate", "simulate paths of the model by Euler-Maruyama with 100 sub-steps per observation\nexample: jko simulate docs/examples/ou.toml --out path.csv");
+  auto* command = app.add_subcommand("simulate", "simulate paths of the model: exact for quadratic potentials, else Euler-Maruyama with 100 sub-steps an observation\nexample: jko simulate docs/examples/ou.toml --out path.csv");
   command->add_option("config", a->config, "TOML configuration with [model] and [simulate]")->required();
   command->add_option("--out", a->out, "CSV file (default: standard output)");
   command->add_option("--seed", a->seed)->capture_default_str();
+  command->add_option("--threads", a->threads, "threads; the numbers do not depend on it")->check(CLI::Range(1, 1024))->capture_default_str();
   command->callback([a, &status] {
-    constexpr int substeps = 100;
     const Config config = read_config(a->config);
     const Model& model = *config.model;
-    if (model.dimension() != 1) throw DomainError("simulate: the model must have dimension 1");
-    const double dt = config.dt / substeps, noise = std::sqrt(2 * dt / model.beta());
-    Matrix rows(config.paths * (config.observations + 1), 3);
-    Index row = 0;
+    const Vector times = Vector::LinSpaced(config.observations + 1, 0, config.dt * static_cast<double>(config.observations));
+    const auto panel = simulate_panel(model, config.simulation_start, times, config.paths, {.seed = a->seed, .threads = a->threads});
+    std::vector<std::string> columns{"path", "t"};
+    for (int i = 0; i < model.dimension(); ++i) columns.push_back(model.dimension() == 1 ? "x" : fmt::format("x{}", i + 1));
+    Matrix rows(times.size() * config.paths, static_cast<Index>(columns.size()));
     for (int p = 0; p < config.paths; ++p) {
-      RandomStream random(a->seed, "simulate", static_cast<std::uint64_t>(p));
-      Matrix x = Matrix::Zero(1, 1);
-      for (Index i = 0; i <= config.observations; ++i) {
-        rows.row(row++) << p, static_cast<double>(i) * config.dt, x(0, 0);
-        for (int k = 0; k < substeps && i < config.observations; ++k) x(0, 0) += model.drift(x)(0, 0) * dt + noise * random.normal();
-        if (!std::isfinite(x(0, 0))) throw DomainError(fmt::format("simulate: path {} left every bound at observation {}", p, i));
-      }
+      auto block = rows.middleRows(p * times.size(), times.size());
+      block.col(0).setConstant(p);
+      block.col(1) = times;
+      block.rightCols(model.dimension()) = panel[static_cast<std::size_t>(p)].transpose();
     }
-    const std::string text = format_csv({"path", "t", "x"}, rows);
+    if (config.paths == 1) {  // a single path needs no path column
+      columns.erase(columns.begin());
+      rows = Matrix(rows.rightCols(rows.cols() - 1));
+    }
+    const std::string text = format_csv(columns, rows);
     if (a->out.empty()) fmt::print("{}", text);
     else write_atomically(a->out, text);
     status = 0;

@@ -20,16 +20,19 @@ PotentialPtr quartic() {
       "c1*x + c2/2*x^2 + c3/3*x^3 + c4/4*x^4");
 }
 
-std::vector<std::string> family_names() { return {"ou", "double-well", "quartic"}; }
+std::vector<std::string> family_names() { return {"ou", "double-well", "quartic", "quadratic-cosine", "gaussian-mixture", "student-well"}; }
 
 PotentialPtr family(std::string_view name, int dimension) {
   if (name == "ou") return dimension == 1 ? ornstein_uhlenbeck() : ornstein_uhlenbeck(dimension);
-  const bool known = name == "double-well" || name == "quartic";
-  if (!known) {
-    throw DomainError(fmt::format("family: '{}' is unknown; the nearest name is '{}'", name, nearest_name(name, family_names())));
-  }
+  PotentialPtr found;
+  if (name == "double-well") found = double_well();
+  if (name == "quartic") found = quartic();
+  if (name == "quadratic-cosine") found = quadratic_cosine();
+  if (name == "gaussian-mixture") found = gaussian_mixture();
+  if (name == "student-well") found = student_well();
+  if (!found) throw DomainError(fmt::format("family: '{}' is unknown; the nearest name is '{}'", name, nearest_name(name, family_names())));
   if (dimension != 1) throw DomainError(fmt::format("family: {} has dimension 1, but {} was asked for", name, dimension));
-  return name == "double-well" ? double_well() : quartic();
+  return found;
 }
 
 }  // namespace jko

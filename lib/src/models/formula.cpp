@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/core/nearest.hpp>
 
+#include <Eigen/Eigenvalues>
 #include <Eigen/LU>
 #include <fmt/format.h>
 #include <ginac/ginac.h>
@@ -174,6 +175,8 @@ class Formula final : public Potential {
         for (const auto& c : variables_) hessian_is_constant_ = hessian_is_constant_ && !second.has(c);
       }
     }
+    if (hessian_is_constant_) degree_ = 2;
+    else if (dimension == 1 && expression_.expand().is_polynomial(variables_[0])) degree_ = expression_.expand().degree(variables_[0]);
   }
 
   ~Formula() override {
@@ -198,9 +201,18 @@ class Formula final : public Potential {
   }
 
   [[nodiscard]] std::optional<Convexity> convexity(const ConstVectorRef& theta) const override {
-    const auto q = quadratic(theta);
-    if (!q || dimension_ != 1) return std::nullopt;
-    return Convexity{q->curvature(0, 0), true, "Psi'' is constant"};
+    if (degree_ > 4) return std::nullopt;
+    const Matrix origin = Matrix::Zero(dimension_, 1);
+    if (hessian_is_constant_) {
+      const Matrix hessian = evaluate({2, 0}, origin, theta).reshaped(dimension_, dimension_);
+      return Convexity{Eigen::SelfAdjointEigenSolver<Matrix>(hessian, Eigen::EigenvaluesOnly).eigenvalues()[0], true, "Hess Psi is constant"};
+    }
+    if (dimension_ != 1) return std::nullopt;
+    // Psi'' = a + b x + c x^2/2.
+    const double a = evaluate({2, 0}, origin, theta)(0, 0), b = evaluate({3, 0}, origin, theta)(0, 0), c = evaluate({4, 0}, origin, theta)(0, 0);
+    if (c > 0) return Convexity{a - 0.5 * b * b / c, true, "minimum of the quadratic Psi''"};
+    if (c == 0 && b == 0) return Convexity{a, true, "Psi'' is constant"};
+    return std::nullopt;  // Psi'' is unbounded below
   }
 
   [[nodiscard]] std::optional<Quadratic> quadratic(const ConstVectorRef& theta) const override {
@@ -281,6 +293,7 @@ class Formula final : public Potential {
   std::vector<GiNaC::symbol> variables_, symbols_;
   GiNaC::ex expression_;
   bool hessian_is_constant_ = false;
+  int degree_ = 1000;  ///< in x, of a polynomial; the large value says that it is none (or not one-dimensional)
   mutable std::map<Key, std::vector<Component>> code_;
   mutable std::mutex pool_lock_;
   mutable std::map<Key, std::vector<std::unique_ptr<Evaluator>>> pools_;

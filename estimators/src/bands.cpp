@@ -56,32 +56,10 @@ Functionals distribution(const QuantileFunction& measure, const ConstVectorRef& 
 
 Functionals density(const QuantileFunction& measure, const ConstVectorRef& points) {
   Functionals out = zeros(points, measure);
-  const Vector& nodes = measure.nodes();
-  const Vector middle = measure.midpoints(), value = measure.cell_densities();
   for (Index k = 0; k < points.size(); ++k) {
-    const double x = points[k];
-    out.value[k] = measure.density(x);
-    if (!(x >= nodes[0] && x <= nodes[measure.cells()])) continue;
-    const auto add_cell = [&](Index i, double weight) {  // d(w/width)
-      const double slope = weight * value[i] / (nodes[i + 1] - nodes[i]);
-      out.gradient(k, i) += slope;
-      out.gradient(k, i + 1) -= slope;
-    };
-    const Index i = cell_of(measure, x);
-    const Index left = x < middle[i] ? i - 1 : i;
-    if (left < 0) {
-      add_cell(0, 1);
-    } else if (left + 1 >= measure.cells()) {
-      add_cell(measure.cells() - 1, 1);
-    } else {
-      const double gap = middle[left + 1] - middle[left], t = (x - middle[left]) / gap;
-      add_cell(left, 1 - t);
-      add_cell(left + 1, t);
-      const double slope = -(value[left + 1] - value[left]) / gap;  // moving the midpoints moves x relative to them
-      out.gradient(k, left) += 0.5 * slope * (1 - t);
-      out.gradient(k, left + 1) += 0.5 * slope;
-      out.gradient(k, left + 2) += 0.5 * slope * t;
-    }
+    const auto local = measure.local_density(points[k]);
+    out.value[k] = local.value;
+    for (Index j = 0; j < 4 && local.first + j < out.gradient.cols(); ++j) out.gradient(k, local.first + j) = local.gradient[static_cast<std::size_t>(j)];
   }
   return out;
 }

@@ -116,7 +116,7 @@ void save(const std::filesystem::path& path, const FlowCheckpoint<Measure>& c, c
   for (const FlowRecord& r : c.so_far.records) records.push_back(out(r));
   for (const auto& s : c.so_far.states) states.push_back(out(s));
   const Json json{{"jko_checkpoint", 1}, {"measure", measure_name<Measure>}, {"label", label}, {"frame", out_frame(c.current.measure)},
-                  {"current", out(c.current)}, {"previous", out(c.previous)}, {"h_next", out(c.h_next)}, {"h_previous", out(c.h_previous)},
+                  {"current", out(c.current)}, {"previous", out(c.previous)}, {"before_previous", out(c.before_previous)}, {"h_next", out(c.h_next)}, {"h_previous", out(c.h_previous)},
                   {"records", records}, {"states", states}};
   write_atomically(path, json.dump() + "\n");
 }
@@ -138,6 +138,7 @@ FlowCheckpoint<Measure> load_checkpoint(const std::filesystem::path& path, const
     FlowCheckpoint<Measure> c;
     c.current = state(json.at("current"), frame);
     c.previous = state(json.at("previous"), frame);
+    c.before_previous = state(json.at("before_previous"), frame);
     c.h_next = in(json.at("h_next"));
     c.h_previous = in(json.at("h_previous"));
     for (const Json& r : json.at("records")) c.so_far.records.push_back(record(r));

@@ -31,6 +31,25 @@ struct Bdf2 {
   }
 };
 
+/// Coordinates at `time` of the parabola (line) through the last three (two) states; empty with one state only.
+template <class Measure>
+Vector extrapolated(const FlowCheckpoint<Measure>& state, double time) {
+  if (state.current.k < 1) return {};
+  const double t0 = state.current.t, t1 = state.previous.t;
+  const Vector x0 = state.current.measure.coordinates(), x1 = state.previous.measure.coordinates();
+  if (state.current.k < 2) return x0 + (time - t0) / (t0 - t1) * (x0 - x1);
+  const double t2 = state.before_previous.t;
+  return (time - t1) * (time - t2) / ((t0 - t1) * (t0 - t2)) * x0 + (time - t0) * (time - t2) / ((t1 - t0) * (t1 - t2)) * x1 +
+         (time - t0) * (time - t1) / ((t2 - t0) * (t2 - t1)) * state.before_previous.measure.coordinates();
+}
+
+/// The steps that iterate begin at the guess; the closed forms need none.
+template <class Step>
+StepResult<typename Step::Measure> advance(Step& step, const typename Step::Measure& from, double h, const Vector& guess) {
+  if constexpr (requires { step.advance(from, h, guess); }) return step.advance(from, h, guess);
+  else return step.advance(from, h);
+}
+
 /// One step of a scheme with its tangent.
 template <class Step>
 struct SchemeStep {
@@ -49,26 +68,27 @@ Matrix widened(const Matrix& tangent, Index rows, Index columns) {
 template <class Step>
 SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename Step::Measure>& current,
                              const FlowState<typename Step::Measure>* previous, double h, double h_previous,
-                             const Matrix* parameter_tangent) {
+                             const Matrix* parameter_tangent, const Vector& guess) {
   SchemeStep<Step> out;
   const Index columns = parameter_tangent ? parameter_tangent->cols() : 0;
   const Index rows = current.measure.coordinates().size();
   const Matrix from_tangent = parameter_tangent ? widened(current.tangent, rows, columns) : Matrix();
   try {
     if (scheme == Scheme::jko || (scheme == Scheme::bdf2 && previous == nullptr)) {
-      out.result = step.advance(current.measure, h);
+      out.result = advance(step, current.measure, h, guess);
       if (parameter_tangent) out.tangent = step.tangent(from_tangent, *parameter_tangent);
     } else if (scheme == Scheme::bdf2) {
       const Bdf2 scheme_weights(h, h_previous);
       const auto point = geodesic(previous->measure, current.measure, scheme_weights.s);
-      out.result = step.advance(point, scheme_weights.tau);
+      out.result = advance(step, point, scheme_weights.tau, guess);
       if (parameter_tangent) {
         const Matrix before = widened(previous->tangent, rows, columns);
         const Matrix point_tangent = geodesic_tangent(previous->measure, current.measure, scheme_weights.s, before, from_tangent);
         out.tangent = step.tangent(point_tangent, *parameter_tangent);
       }
     } else {
-      out.result = step.advance(current.measure, 0.5 * h);
+      const Vector middle = guess.size() > 0 ? Vector(0.5 * (current.measure.coordinates() + guess)) : Vector();
+      out.result = advance(step, current.measure, 0.5 * h, middle);
       if (is_success(out.result.status)) {
         const auto midpoint = out.result.measure;
         if (parameter_tangent) {
@@ -127,7 +147,7 @@ Flow<Step>::Flow(Step step, Measure start, FlowOptions options) : step_(std::mov
   options_.validate();
   if (!is_measure(start)) throw DomainError("flow: the start's quantile function must increase strictly");
   state_.current.measure = start;
-  state_.previous = state_.current;
+  state_.previous = state_.before_previous = state_.current;
   state_.so_far.states.push_back(state_.current);
   state_.h_next = options_.h;
 }
@@ -169,10 +189,15 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
     const Matrix* tangent = options_.sensitivity == Sensitivity::none ? nullptr : &parameter_tangent;
     const FlowState<Measure>* previous = k >= 2 ? &state_.previous : nullptr;
 
+    const auto guess = [&](double ahead) {
+      if constexpr (requires { step_.advance(state_.current.measure, ahead, Vector()); }) return extrapolated(state_, state_.current.t + ahead);
+      else return Vector();
+    };
+
     double h = options_.h;
     SchemeStep<Step> taken;
     if (!options_.adaptive) {
-      taken = scheme_step(step_, options_.scheme, state_.current, previous, h, state_.h_previous, tangent);
+      taken = scheme_step(step_, options_.scheme, state_.current, previous, h, state_.h_previous, tangent, guess(h));
     } else {
       const AdaptiveOptions& adaptive = *options_.adaptive;
       const int order = options_.scheme == Scheme::jko ? 1 : 2;
@@ -180,12 +205,12 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
       for (;;) {
         const double left = final_time - state_.current.t;
         if (h > left * (1 - 1e-12)) h = left;
-        const auto whole = scheme_step(step_, options_.scheme, state_.current, previous, h, state_.h_previous, nullptr);
-        auto first = scheme_step(step_, options_.scheme, state_.current, previous, 0.5 * h, state_.h_previous, tangent);
+        const auto whole = scheme_step(step_, options_.scheme, state_.current, previous, h, state_.h_previous, nullptr, guess(h));
+        auto first = scheme_step(step_, options_.scheme, state_.current, previous, 0.5 * h, state_.h_previous, tangent, guess(0.5 * h));
         double error = std::numeric_limits<double>::infinity();
         if (is_success(whole.result.status) && is_success(first.result.status)) {
           const FlowState<Measure> half{state_.current.k, state_.current.t, first.result.measure, first.tangent};
-          taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent);
+          taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent, guess(h));
           if (is_success(taken.result.status)) {
             taken.result.w2_moved = w2(state_.current.measure, taken.result.measure);
             taken.result.w2_bound += first.result.w2_bound;  // steps of a (1/h + kappa)-convex functional add their errors
@@ -224,6 +249,8 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
     record.min_density = min_density(taken.result.measure);
     record.mean = taken.result.measure.mean();
     record.covariance = taken.result.measure.covariance();
+    state_.before_previous = std::move(state_.previous);
+    state_.before_previous.tangent.resize(0, 0);
     state_.previous = std::move(state_.current);
     state_.current = {k, record.t, std::move(taken.result.measure), std::move(taken.tangent)};
     state_.h_previous = h;

@@ -16,7 +16,7 @@ struct Functionals {
 };
 [[nodiscard]] Functionals quantiles(const QuantileFunction& measure, const ConstVectorRef& levels);       ///< levels in (0, 1)
 [[nodiscard]] Functionals distribution(const QuantileFunction& measure, const ConstVectorRef& points);    ///< P(X <= x)
-[[nodiscard]] Functionals density(const QuantileFunction& measure, const ConstVectorRef& points);         ///< piecewise-linear density
+[[nodiscard]] Functionals density(const QuantileFunction& measure, const ConstVectorRef& points);         ///< see QuantileFunction::density
 [[nodiscard]] Functionals moments(const QuantileFunction& measure);                                       ///< mean, variance
 /// E phi(X) by the two-point Gauss rule in each cell; phi and its derivative.
 [[nodiscard]] Functionals expectation(const QuantileFunction& measure, const std::function<double(double)>& phi,

@@ -81,6 +81,7 @@ struct FlowCheckpoint {
   FlowResult<Measure> so_far;
   FlowState<Measure> current;
   FlowState<Measure> previous;  ///< BDF2's second point
+  FlowState<Measure> before_previous;  ///< with the other two, extrapolates to a step's first guess
   double h_next = 0;
   double h_previous = 0;
 };

@@ -1,5 +1,6 @@
 #include <jko/core/random.hpp>
 #include <jko/estimators/likelihood.hpp>
+#include <jko/estimators/ornstein_uhlenbeck.hpp>
 #include <jko/models/families.hpp>
 
 #include <doctest/doctest.h>
@@ -80,7 +81,7 @@ TEST_CASE("the covariance of the exact OU estimate is that of theory.md 3(e)") {
     const Vector z = (Vector(3) << e.kappa - kappa, e.mu - mu, e.beta - beta).finished() * std::sqrt(static_cast<double>(n));
     sum += z * z.transpose() / replications;
   }
-  const Matrix theory = exact_ou_covariance(kappa, mu, beta, dt);
+  const Matrix theory = exact_ou_covariance(kappa, beta, dt);
   for (Index i = 0; i < 3; ++i) {
     for (Index j = 0; j < 3; ++j) {
       const double se = std::sqrt((theory(i, i) * theory(j, j) + theory(i, j) * theory(i, j)) / replications);

@@ -27,8 +27,8 @@ TEST_CASE("a Gaussian's moments, distribution and quantiles converge with second
       if (before[k] > 0 && k != 1) CHECK(std::log2(before[k] / errors[k]) > (k == 3 ? 2.5 : k == 2 ? 1.5 : 1.9));
       before[k] = errors[k];
     }
-    // Within a cell of width d the quantile is off by d^2 |rho'|/(8 rho) = d^2 x/8, and d = 9/cells at x = 1.96.
-    CHECK(errors[1] < 20.0 / static_cast<double>(cells * cells));
+    // Within a cell of width d the quantile is off by d^2 |rho'|/(8 rho) = d^2 x/8, and d = 9.1/cells at x = 1.96: 20.4/cells^2.
+    CHECK(errors[1] < 22.0 / static_cast<double>(cells * cells));
   }
 }
 

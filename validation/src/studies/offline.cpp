@@ -4,6 +4,7 @@
 #include <jko/core/parallel.hpp>
 #include <jko/core/random.hpp>
 #include <jko/estimators/likelihood.hpp>
+#include <jko/estimators/ornstein_uhlenbeck.hpp>
 #include <jko/flows/flow.hpp>
 #include <jko/steps/gaussian_step.hpp>
 
@@ -33,7 +34,7 @@ FlowMoments flow_moments(double kappa, double mu, double beta, Index n) {
   FlowMoments out;
   out.value = result.final_state().measure.coordinates();
   out.jacobian = result.final_state().tangent;
-  const Matrix covariance = estimators::exact_ou_covariance(kappa, mu, beta, spacing) / static_cast<double>(n);
+  const Matrix covariance = estimators::exact_ou_covariance(kappa, beta, spacing) / static_cast<double>(n);
   out.error = (out.jacobian * covariance * out.jacobian.transpose()).diagonal().cwiseSqrt();
   return out;
 }
@@ -94,7 +95,7 @@ StudyResult offline(const StudyOptions& options) {
       "at 4 standard errors each: below 4e-4.",
       replications);
   const FlowMoments truth = flow_moments(ou_case::kappa, ou_case::mu, ou_case::beta, 400);
-  const Matrix sigma = estimators::exact_ou_covariance(ou_case::kappa, ou_case::mu, ou_case::beta, spacing);
+  const Matrix sigma = estimators::exact_ou_covariance(ou_case::kappa, ou_case::beta, spacing);
   const Matrix theory = truth.jacobian * sigma * truth.jacobian.transpose();
   const Replications small = replicate(400, replications, options, truth.value);
   const Replications large = replicate(1600, replications, options, truth.value);

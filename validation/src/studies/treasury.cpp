@@ -2,6 +2,7 @@
 
 #include <jko/estimators/bands.hpp>
 #include <jko/estimators/likelihood.hpp>
+#include <jko/estimators/ornstein_uhlenbeck.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/models/families.hpp>
 #include <jko/steps/quantile_step.hpp>

@@ -1,5 +1,5 @@
 #pragma once
-/// The result of every estimator.
+/// The result of every estimator, and the options of those that maximise.
 #include <jko/core/status.hpp>
 #include <jko/core/types.hpp>
 
@@ -36,6 +36,14 @@ struct Fit {
   [[nodiscard]] double aic() const;      ///< 2k - 2 log L, k = free parameters
   [[nodiscard]] double bic() const;      ///< k log n - 2 log L
   [[nodiscard]] std::string table() const;  ///< estimate, s.e., sandwich s.e., z, 95 % interval
+};
+
+struct FitOptions {
+  std::vector<bool> fixed{};      ///< by parameter in the order (theta, beta); empty = none
+  std::vector<double> lower{};    ///< closed bounds; empty = the model's own
+  std::vector<double> upper{};
+  double tolerance = 1e-9;        ///< stops when max_i |d log L/d theta_i| se_i <= tolerance, over the parameters not held by a bound
+  int max_iterations = 500;       ///< scoring steps, >= 1
 };
 
 }  // namespace jko::estimators

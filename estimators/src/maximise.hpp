@@ -1,0 +1,21 @@
+#pragma once
+/// Maximum likelihood for any log-likelihood with an exact gradient: what the fits share.
+#include <jko/estimators/fit.hpp>
+#include <jko/estimators/likelihood.hpp>
+#include <jko/models/model.hpp>
+
+#include <functional>
+
+namespace jko::estimators {
+
+/// parameters -> value, gradient, expected information, and scores when asked for.
+using Objective = std::function<LikelihoodValue(const Vector& parameters, bool with_scores)>;
+
+/// Names, fixed parameters and bounds of the model; throws where the options do not fit it.
+[[nodiscard]] Fit prepared_fit(const Model& model, const FitOptions& options);
+/// Maximises from x (changed in place): Fisher scoring, NLopt where that fails. Sets status, gradient_norm, iterations.
+LikelihoodValue maximise(const Objective& objective, const Model& model, const FitOptions& options, Vector& x, Fit& fit);
+/// Estimate, log-likelihood, covariance and sandwich at the maximum.
+void complete(const Objective& objective, const Model& model, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit);
+
+}  // namespace jko::estimators

@@ -4,6 +4,7 @@
 
 #include <jko/core/check.hpp>
 #include <jko/estimators/bands.hpp>
+#include <jko/flows/flow.hpp>
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>

@@ -92,17 +92,68 @@ Functionals expectation(const QuantileFunction& measure, const std::function<dou
   return out;
 }
 
-Matrix online_covariance(const ConstMatrixRef& batch_covariance, int steps, bool accumulated) {
-  check_at_least("online_covariance", "steps", steps, 1);
-  const Index p = batch_covariance.rows();
-  Matrix out = Matrix::Zero(p * steps, p * steps);
-  for (int i = 0; i < steps; ++i) {
-    for (int j = 0; j < steps; ++j) {
-      if (accumulated) out.block(p * i, p * j, p, p) = batch_covariance / (1 + std::max(i, j));
-      else if (i == j) out.block(p * i, p * j, p, p) = batch_covariance;
+Functionals moments(const Gaussian& measure) {
+  const Index d = measure.dimension(), count = d + d * (d + 1) / 2;
+  Functionals out{Vector(count), Matrix::Zero(count, d + d * d)};
+  Index row = 0;
+  for (Index i = 0; i < d; ++i, ++row) {
+    out.value[row] = measure.mean()[i];
+    out.gradient(row, i) = 1;
+  }
+  for (Index j = 0; j < d; ++j) {
+    for (Index i = j; i < d; ++i, ++row) {
+      out.value[row] = measure.covariance()(i, j);
+      out.gradient(row, d + i + d * j) += 0.5;
+      out.gradient(row, d + j + d * i) += 0.5;
     }
   }
   return out;
+}
+
+namespace {
+
+/// Functionals f(m, v) of a marginal from (f, df/dm, df/dv).
+template <class F>
+Functionals marginal(const char* where, const Gaussian& measure, const ConstVectorRef& abscissa, Index coordinate, const F& f) {
+  const Index d = measure.dimension();
+  check_in(where, "coordinate", static_cast<double>(coordinate), 0, static_cast<double>(d - 1));
+  const double mean = measure.mean()[coordinate], deviation = std::sqrt(measure.covariance()(coordinate, coordinate));
+  Functionals out{Vector(abscissa.size()), Matrix::Zero(abscissa.size(), d + d * d)};
+  for (Index k = 0; k < abscissa.size(); ++k) {
+    const auto [value, in_mean, in_deviation] = f(abscissa[k], mean, deviation);
+    out.value[k] = value;
+    out.gradient(k, coordinate) = in_mean;
+    out.gradient(k, d + coordinate + d * coordinate) = in_deviation / (2 * deviation);
+  }
+  return out;
+}
+
+struct Response {
+  double value, in_mean, in_deviation;
+};
+
+}  // namespace
+
+Functionals quantiles(const Gaussian& measure, const ConstVectorRef& levels, Index coordinate) {
+  return marginal("quantiles", measure, levels, coordinate, [](double p, double m, double s) {
+    if (!(p > 0 && p < 1)) throw DomainError("quantiles: a level must lie in (0, 1)");
+    const double z = boost::math::quantile(boost::math::normal(), p);
+    return Response{m + s * z, 1, z};
+  });
+}
+
+Functionals distribution(const Gaussian& measure, const ConstVectorRef& points, Index coordinate) {
+  return marginal("distribution", measure, points, coordinate, [](double x, double m, double s) {
+    const double z = (x - m) / s, bell = boost::math::pdf(boost::math::normal(), z);
+    return Response{boost::math::cdf(boost::math::normal(), z), -bell / s, -bell * z / s};
+  });
+}
+
+Functionals density(const Gaussian& measure, const ConstVectorRef& points, Index coordinate) {
+  return marginal("density", measure, points, coordinate, [](double x, double m, double s) {
+    const double z = (x - m) / s, bell = boost::math::pdf(boost::math::normal(), z) / s;
+    return Response{bell, bell * z / s, bell * (z * z - 1) / s};
+  });
 }
 
 Band band(const Functionals& functionals, const ConstVectorRef& abscissa, const ConstMatrixRef& tangent, const ConstMatrixRef& covariance,
@@ -148,6 +199,18 @@ Band band(const Functionals& functionals, const ConstVectorRef& abscissa, const 
   out.simultaneous_lower = out.estimate - out.critical * out.standard_error;
   out.simultaneous_upper = out.estimate + out.critical * out.standard_error;
   return out;
+}
+
+Band with_step_error(Band band, const ConstVectorRef& finer, int order) {
+  check_size("with_step_error", "the finer flow's functionals", finer.size(), band.estimate.size());
+  check_at_least("with_step_error", "order", order, 1);
+  band.step_error = (band.estimate - finer) / (1 - std::pow(2.0, -order));
+  const Vector width = band.step_error.cwiseAbs();
+  band.lower -= width;
+  band.upper += width;
+  band.simultaneous_lower -= width;
+  band.simultaneous_upper += width;
+  return band;
 }
 
 }  // namespace jko::estimators

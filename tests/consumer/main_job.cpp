@@ -1,5 +1,6 @@
 #include <jko/estimators/bands.hpp>
 #include <jko/estimators/likelihood.hpp>
+#include <jko/flows/flow.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/models/families.hpp>
 #include <jko/steps/quantile_step.hpp>

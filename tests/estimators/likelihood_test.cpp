@@ -1,8 +1,12 @@
+#include <jko/core/error.hpp>
 #include <jko/core/random.hpp>
 #include <jko/estimators/likelihood.hpp>
 #include <jko/estimators/ornstein_uhlenbeck.hpp>
+#include <jko/measures/gaussian.hpp>
 #include <jko/models/families.hpp>
+#include <jko/models/formula.hpp>
 
+#include <Eigen/Eigenvalues>
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -88,4 +92,107 @@ TEST_CASE("the covariance of the exact OU estimate is that of theory.md 3(e)") {
       CHECK(std::abs(sum(i, j) - theory(i, j)) < 5 * se + 0.02 * std::sqrt(theory(i, i) * theory(j, j)));
     }
   }
+}
+
+TEST_CASE("d dimensions: separate coordinates add, rotations change nothing, OU is exact") {
+  const Path a = ou_path(1.3, 0.4, 2, 0.1, 60, 5), b = ou_path(0.8, -0.2, 2, 0.1, 60, 6);
+  Path both{a.times, Matrix(2, a.times.size())};
+  both.values << a.values, b.values;
+  const auto well = formula("a/4*x^4 - b/2*x^2"), wells = formula("a/4*x1^4 - b/2*x1^2 + c/2*x2^2 + e/3*x2^3", 2), other = formula("c/2*x^2 + e/3*x^3");
+  for (const Transition kind : {Transition::euler, Transition::shoji_ozaki}) {
+    const auto one = log_likelihood({a}, {well, Vector{{1.2, 0.7}}, 1.7}, kind), two = log_likelihood({b}, {other, Vector{{0.9, 0.3}}, 1.7}, kind);
+    const auto sum = log_likelihood({both}, {wells, Vector{{1.2, 0.7, 0.9, 0.3}}, 1.7}, kind);
+    CHECK(std::abs(sum.value - one.value - two.value) < 1e-10);  // 120 terms of order one
+    CHECK(std::abs(sum.gradient[0] - one.gradient[0]) < 1e-10);
+    CHECK(std::abs(sum.gradient[3] - two.gradient[1]) < 1e-10);
+    CHECK(std::abs(sum.gradient[4] - one.gradient[2] - two.gradient[2]) < 1e-9);
+  }
+  // Coordinates turned by 0.6: the potential turned with them has the same likelihood.
+  Path turned = both;
+  const Matrix q{{std::cos(0.6), -std::sin(0.6)}, {std::sin(0.6), std::cos(0.6)}};
+  turned.values = q * both.values;
+  const auto turned_wells = formula("a/4*(x1*cos(0.6)+x2*sin(0.6))^4 - b/2*(x1*cos(0.6)+x2*sin(0.6))^2 + c/2*(-x1*sin(0.6)+x2*cos(0.6))^2 + e/3*(-x1*sin(0.6)+x2*cos(0.6))^3", 2);
+  const Vector theta{{1.2, 0.7, 0.9, 0.3}};
+  const auto straight = log_likelihood({both}, {wells, theta, 1.7}, Transition::shoji_ozaki), rotated = log_likelihood({turned}, {turned_wells, theta, 1.7}, Transition::shoji_ozaki);
+  CHECK(std::abs(straight.value - rotated.value) < 1e-9);
+  CHECK((straight.gradient - rotated.gradient).cwiseAbs().maxCoeff() < 1e-8);
+  CHECK((straight.expected - rotated.expected).cwiseAbs().maxCoeff() < 1e-7);
+  // Two-dimensional OU, K and Sigma coupled: the gradient agrees with differences of the value.
+  const Model ou2(ornstein_uhlenbeck(2), Vector{{1.3, 0.4, 0.9, 0.1, -0.2}}, 2);
+  const auto exact = log_likelihood({both}, ou2, Transition::exact);
+  const Vector centre = ou2.parameters();
+  for (Index i = 0; i < centre.size(); ++i) {
+    const auto at = [&](double d) {
+      Vector moved = centre;
+      moved[i] += d;
+      return log_likelihood({both}, ou2.with_parameters(moved), Transition::exact).value;
+    };
+    const double d = 1e-3;  // as above
+    CHECK(std::abs((8 * (at(d) - at(-d)) - (at(2 * d) - at(-2 * d))) / (12 * d) - exact.gradient[i]) <= 1e-7 * (1 + std::abs(exact.gradient[i])));
+  }
+}
+
+TEST_CASE("the exact law in two dimensions: one transition's mean and covariance") {
+  const Matrix k{{1.3, 0.4}, {0.4, 0.9}};
+  const Vector mu{{0.1, -0.2}}, x{{1.0, 2.0}}, next{{0.7, 1.1}};
+  const double beta = 2, dt = 0.7;
+  const Eigen::SelfAdjointEigenSolver<Matrix> e(k);
+  const Vector decay = (-dt * e.eigenvalues().array()).exp();
+  const Matrix flow = e.eigenvectors() * decay.asDiagonal() * e.eigenvectors().transpose();
+  const Matrix covariance = e.eigenvectors() * ((1 - decay.array().square()) / (beta * e.eigenvalues().array())).matrix().asDiagonal() * e.eigenvectors().transpose();
+  const Gaussian law(mu + flow * (x - mu), covariance);
+  Path path{Vector{{0.0, dt}}, Matrix(2, 2)};
+  path.values << x, next;
+  CHECK(std::abs(log_likelihood({path}, {ornstein_uhlenbeck(2), Vector{{1.3, 0.4, 0.9, 0.1, -0.2}}, beta}, Transition::exact).value - law.log_density(next)) < 1e-13);
+}
+
+TEST_CASE("uneven times and panels: the likelihood is additive") {
+  const Path whole = ou_path(1.3, 0.4, 2, 0.1, 40, 9);
+  Path uneven = whole;
+  uneven.times[20] += 0.03;
+  const Path first{uneven.times.head(21), uneven.values.leftCols(21)}, second{uneven.times.tail(21), uneven.values.rightCols(21)};
+  const Model model(double_well(), Vector{{1.2, 0.7, 0.1}}, 1.7);
+  const auto together = log_likelihood({uneven}, model, Transition::shoji_ozaki), apart = log_likelihood({first, second}, model, Transition::shoji_ozaki);
+  CHECK(std::abs(together.value - apart.value) < 1e-11);
+  CHECK(std::abs(together.value - log_likelihood({whole}, model, Transition::shoji_ozaki).value) > 1e-6);
+}
+
+TEST_CASE("bounds hold, are reported, and their parameters count as known") {
+  const Path path = ou_path(1.3, 0.4, 2, 0.2, 1000, 0);
+  const Fit free = fit({path}, ou(1, 0, 1), Transition::exact);
+  FitOptions options;
+  options.lower = {0, free.estimate[1] + 0.1, 0};
+  options.upper = {10, 5, 10};
+  const Fit held = fit({path}, ou(1, 0.6, 1), Transition::exact, options);
+  CHECK(held.status == Status::parameter_at_bound);
+  CHECK(held.estimate[1] == options.lower[1]);
+  CHECK(held.standard_errors()[1] == 0);
+  CHECK(held.log_likelihood < free.log_likelihood);
+  REQUIRE(held.warnings.size() >= 1);
+  options.fixed = {false, true, false};
+  options.lower = options.upper = {};
+  const Fit fixed = fit({path}, ou(1, held.estimate[1], 1), Transition::exact, options);
+  CHECK(std::abs(fixed.estimate[0] - held.estimate[0]) < 1e-8);
+  CHECK(std::abs(fixed.covariance(0, 0) - held.covariance(0, 0)) < 1e-8);
+}
+
+TEST_CASE("a hopeless start is searched out of, an inadmissible one is minus infinity") {
+  const Path path = ou_path(1.3, 0.4, 2, 0.5, 500, 2);
+  const Fit good = fit({path}, {double_well(), Vector{{0.1, -1, 0}}, 1}, Transition::shoji_ozaki);
+  const Fit bad = fit({path}, {double_well(), Vector{{40.0, 30.0, -20.0}}, 1}, Transition::shoji_ozaki);
+  REQUIRE(good.status == Status::converged);
+  CHECK(bad.status == Status::converged);
+  CHECK(bad.log_likelihood > good.log_likelihood - 1e-6);
+  const Path far{Vector{{0.0, 1.0}}, Matrix{{1e3, 0.0}}};
+  CHECK(log_likelihood({far}, {formula("-exp(x)"), Vector(), 1}, Transition::shoji_ozaki).value == -std::numeric_limits<double>::infinity());
+}
+
+TEST_CASE("misuse is one line") {
+  const Model model = ou(1, 0, 1);
+  CHECK_THROWS_AS((void)fit({}, model, Transition::exact), ShapeError);
+  CHECK_THROWS_AS((void)fit({{Vector{{0.0, 1.0}}, Matrix{{1.0, 1.0}}}}, model, Transition::exact), DomainError);
+  CHECK_THROWS_AS((void)fit({{Vector{{0.0, 0.0}}, Matrix{{1.0, 2.0}}}}, model, Transition::exact), DomainError);
+  CHECK_THROWS_AS((void)fit({{Vector{{0.0, 1.0}}, Matrix{{1.0, std::nan("")}}}}, model, Transition::exact), DomainError);
+  CHECK_THROWS_AS((void)log_likelihood({{Vector{{0.0, 1.0}}, Matrix::Ones(2, 2)}}, model, Transition::exact), ShapeError);
+  CHECK_THROWS_AS((void)log_likelihood({{Vector{{0.0, 1.0}}, Matrix{{1.0, 2.0}}}}, {double_well(), Vector::Ones(3), 1}, Transition::exact), DomainError);
 }

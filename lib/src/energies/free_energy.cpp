@@ -115,10 +115,17 @@ int FreeEnergy::dimension() const {
   return 0;
 }
 
+FreeEnergy& FreeEnergy::assume_convexity(Convexity of_potential) {
+  check_finite("free_energy", "convexity constant", of_potential.kappa);
+  assumed_ = std::move(of_potential);
+  return *this;
+}
+
 std::optional<Convexity> FreeEnergy::convexity() const {
   Convexity total{0, true, "entropy and porous medium are displacement convex"};
   if (potential()) {
     auto part = potential()->potential->convexity(potential()->theta);
+    if (!part) part = assumed_;
     if (!part) return std::nullopt;
     total = *part;
   }

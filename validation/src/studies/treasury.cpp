@@ -1,6 +1,7 @@
 #include "studies.hpp"
 
 #include <jko/estimators/bands.hpp>
+#include <jko/flows/flow.hpp>
 #include <jko/estimators/likelihood.hpp>
 #include <jko/estimators/ornstein_uhlenbeck.hpp>
 #include <jko/io/csv.hpp>

@@ -58,6 +58,8 @@ class FreeEnergy {
   void set_parameters(const ConstVectorRef& values);
   /// The dimension of its potential or interaction; 0 where neither is present (any dimension).
   [[nodiscard]] int dimension() const;
+  /// A convexity constant of the potential for where it states none (convexity.hpp finds one numerically); certificates rest on it, with its `proven`.
+  FreeEnergy& assume_convexity(Convexity of_potential);
   /// Convexity constant along (generalised) geodesics where it is known: the potential's kappa, plus 0 for entropy,
   /// porous medium and convex interactions; nullopt where unknown.
   [[nodiscard]] std::optional<Convexity> convexity() const;
@@ -67,6 +69,7 @@ class FreeEnergy {
   std::vector<EntropyPart> entropy_;
   std::vector<PorousMediumPart> porous_medium_;
   std::vector<InteractionPart> interaction_;
+  std::optional<Convexity> assumed_;
 };
 
 }  // namespace jko

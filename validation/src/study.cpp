@@ -13,6 +13,7 @@ const std::vector<Study>& studies() {
   static const std::vector<Study> list{
       {"treasury", "Real data: the one-year US Treasury yield", treasury},
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
+      {"corrector", "The first-order corrector of JKO", corrector},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},
       {"online", "Online statistical JKO: a fresh batch in every step", online},
   };

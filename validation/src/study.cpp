@@ -12,6 +12,7 @@ namespace jko::validation {
 const std::vector<Study>& studies() {
   static const std::vector<Study> list{
       {"treasury", "Real data: the one-year US Treasury yield", treasury},
+      {"ice-core", "Real data: the GRIP ice core", ice_core},
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
       {"corrector", "The first-order corrector of JKO", corrector},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},

@@ -143,8 +143,14 @@ void FlowOptions::validate() const {
 }
 
 template <class Step>
-Flow<Step>::Flow(Step step, Measure start, FlowOptions options) : step_(std::move(step)), options_(std::move(options)) {
+Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tangent) : step_(std::move(step)), options_(std::move(options)) {
   options_.validate();
+  if (start_tangent.size() > 0) {
+    if (options_.sensitivity != Sensitivity::shared) throw DomainError("flow: a start tangent needs shared sensitivities");
+    check_size("flow", "the start tangent's rows", start_tangent.rows(), start.coordinates().size());
+    check_size("flow", "the start tangent's columns", start_tangent.cols(), step_.energy().parameters().size());
+    state_.current.tangent = std::move(start_tangent);
+  }
   if (!is_measure(start)) throw DomainError("flow: the start's quantile function must increase strictly");
   state_.current.measure = start;
   state_.previous = state_.before_previous = state_.current;

@@ -8,6 +8,7 @@ namespace jko::validation {
 [[nodiscard]] StudyResult order_in_h(const StudyOptions& options);
 [[nodiscard]] StudyResult corrector(const StudyOptions& options);
 [[nodiscard]] StudyResult offline(const StudyOptions& options);
+[[nodiscard]] StudyResult ice_core(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);
 
 }  // namespace jko::validation

@@ -90,7 +90,8 @@ template <class Step>
 class Flow {
  public:
   using Measure = typename Step::Measure;
-  Flow(Step step, Measure start, FlowOptions options);
+  /// start_tangent: derivative of the start's coordinates in the parameters, for Sensitivity::shared; empty is zero.
+  Flow(Step step, Measure start, FlowOptions options, Matrix start_tangent = {});
   Flow(Step step, FlowCheckpoint<Measure> checkpoint, FlowOptions options);  ///< continues
   /// Runs to the end, or until the observer asks to stop (status cancelled) or a step fails (its status; the measures before it are kept).
   FlowResult<Measure> run(Observer* observer = nullptr);

@@ -54,6 +54,11 @@ class Section {
     if (!value || *value < 1 || *value > 100000000) fail(&node, fmt::format("'{}' must be a whole number from 1 to 1e8", key));
     return static_cast<int>(*value);
   }
+  [[nodiscard]] bool flag(std::string_view key, const toml::node& node) const {
+    const auto value = node.value_exact<bool>();
+    if (!value) fail(&node, fmt::format("'{}' must be true or false", key));
+    return *value;
+  }
   [[nodiscard]] std::string text(std::string_view key, const toml::node& node) const {
     const auto value = node.value<std::string>();
     if (!value) fail(&node, fmt::format("'{}' must be a text", key));
@@ -88,8 +93,52 @@ class Section {
   const toml::table& table_;
 };
 
-Model read_model(const Section& section) {
-  section.allow({"family", "potential", "dimension", "parameters", "beta"});
+std::map<std::string, double> read_parameters(const Section& section, const Potential& potential) {
+  const Section parameters = section.child("parameters");
+  std::vector<std::string> names;
+  for (const Parameter& p : potential.parameters()) names.push_back(p.name);
+  parameters.allow(names);
+  std::map<std::string, double> values;
+  for (const auto& [key, node] : parameters.table()) values[std::string(key.str())] = parameters.number(key.str(), node);
+  return values;
+}
+
+/// The model's energy with the parts of [energy].
+FreeEnergy read_energy(const Model& model, const Section* section) {
+  const bool entropy = !section || !section->find("entropy") || section->flag("entropy", *section->find("entropy"));
+  FreeEnergy energy;
+  energy.add_potential(model.potential_ptr(), model.theta());
+  if (entropy) energy.add_entropy(model.beta());
+  if (!section) return energy;
+  section->allow({"entropy", "porous_medium", "interaction"});
+  if (const auto* node = section->find("porous_medium")) {
+    const Section porous = section->child("porous_medium");
+    porous.allow({"coefficient", "exponent"});
+    const double c = porous.positive("coefficient", porous.need("coefficient")), m = porous.number("exponent", porous.need("exponent"));
+    section->located(node, [&] { energy.add_porous_medium(c, m); return 0; });
+  }
+  if (const auto* node = section->find("interaction")) {
+    const Section interaction = section->child("interaction");
+    interaction.allow({"potential", "parameters"});
+    const toml::node& text = interaction.need("potential");
+    const PotentialPtr kernel = interaction.located(&text, [&] { return formula(interaction.text("potential", text), model.dimension()); });
+    std::map<std::string, double> values;
+    if (kernel->parameter_count() > 0) values = read_parameters(interaction, *kernel);
+    interaction.located(node, [&] {
+      const Model with_values = model_from(kernel, values, std::nan(""));
+      // W must be even; a formula is tried at a few points.
+      const Matrix x = Vector::LinSpaced(5, 0.1, 2.3).transpose().replicate(model.dimension(), 1);
+      const Matrix right = kernel->evaluate({0, 0}, x, with_values.theta()), left = kernel->evaluate({0, 0}, -x, with_values.theta());
+      if (!((right - left).cwiseAbs().maxCoeff() <= 1e-9 * (1 + right.cwiseAbs().maxCoeff()))) throw DomainError("the interaction kernel must be even: W(-x) = W(x)");
+      energy.add_interaction(kernel, with_values.theta());
+      return 0;
+    });
+  }
+  return energy;
+}
+
+Model read_model(const Section& section, bool entropy) {
+  section.allow({"family", "potential", "dimension", "parameters", "beta", "convexity_on"});
   const int dimension = section.find("dimension") ? section.count("dimension", *section.find("dimension")) : 1;
   const bool written = section.find("potential") != nullptr;
   if (written && section.find("family")) section.fail(section.find("family"), "'family' and 'potential' exclude each other");
@@ -98,33 +147,64 @@ Model read_model(const Section& section) {
     return written ? formula(section.text("potential", name), dimension) : family(section.text("family", name), dimension);
   });
   std::map<std::string, double> values;
-  const Section parameters = section.child("parameters");
-  std::vector<std::string> names;
-  for (const Parameter& p : potential->parameters()) names.push_back(p.name);
-  parameters.allow(names);
-  for (const auto& [key, node] : parameters.table()) values[std::string(key.str())] = parameters.number(key.str(), node);
-  values["beta"] = section.positive("beta", section.need("beta"));
+  if (potential->parameter_count() > 0) values = read_parameters(section, *potential);
+  values["beta"] = entropy || section.find("beta") ? section.positive("beta", section.need("beta")) : 1.0;
   return section.located(section.find("parameters"), [&] { return model_from(potential, values, std::nan("")); });
+}
+
+}  // namespace
+
+namespace {
+
+/// Calls f(name, text after '=') for each item of "name=...,name=...".
+template <class F>
+void for_each_item(std::string_view option, std::string_view text, std::string_view form, const F& f) {
+  while (!text.empty()) {
+    const std::size_t comma = text.find(',');
+    const std::string_view item = text.substr(0, comma);
+    const std::size_t equals = item.find('=');
+    if (equals == std::string_view::npos || equals == 0 || !f(std::string(item.substr(0, equals)), item.substr(equals + 1))) {
+      throw ParseError(option, 0, 0, fmt::format("'{}' must read {}", item, form));
+    }
+    text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+  }
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
 }
 
 }  // namespace
 
 std::map<std::string, double> assignments(std::string_view option, std::string_view text) {
   std::map<std::string, double> out;
-  while (!text.empty()) {
-    const std::size_t comma = text.find(',');
-    const std::string_view item = text.substr(0, comma);
-    const std::size_t equals = item.find('=');
-    double value = 0;
-    const char* const begin = item.data() + std::min(equals, item.size() - 1) + 1;
-    const char* const end = item.data() + item.size();
-    const auto parsed = std::from_chars(begin, end, value);
-    if (equals == std::string_view::npos || equals == 0 || parsed.ec != std::errc{} || parsed.ptr != end) {
-      throw ParseError(option, 0, 0, fmt::format("'{}' must read name=number", item));
+  for_each_item(option, text, "name=number", [&](const std::string& name, std::string_view value) {
+    const auto parsed = parse_number(value);
+    if (parsed) out[name] = *parsed;
+    return parsed.has_value();
+  });
+  return out;
+}
+
+std::map<std::string, std::pair<double, double>> ranges(std::string_view option, std::string_view text) {
+  std::map<std::string, std::pair<double, double>> out;
+  for_each_item(option, text, "name=lower:upper", [&](const std::string& name, std::string_view value) {
+    const std::size_t colon = value.find(':');
+    if (colon == std::string_view::npos) return false;
+    std::pair<double, double> range{-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
+    for (const bool upper : {false, true}) {
+      const std::string_view end = upper ? value.substr(colon + 1) : value.substr(0, colon);
+      if (end.empty()) continue;
+      const auto parsed = parse_number(end);
+      if (!parsed) return false;
+      (upper ? range.second : range.first) = *parsed;
     }
-    out[std::string(item.substr(0, equals))] = value;
-    text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
-  }
+    out[name] = range;
+    return range.first <= range.second;
+  });
   return out;
 }
 
@@ -159,11 +239,19 @@ Config read_config(const std::filesystem::path& path) {
     throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
   }
   const Section top(file, "top level", root);
-  top.allow({"model", "initial", "flow", "grid", "simulate"});
-  config.model = read_model(Section(file, "model", [&]() -> const toml::table& {
-    if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
-    return *root["model"].as_table();
-  }()));
+  top.allow({"model", "energy", "initial", "flow", "grid", "simulate"});
+  if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
+  const Section model(file, "model", *root["model"].as_table());
+  std::optional<Section> energy;
+  if (root["energy"].is_table()) energy.emplace(file, "energy", *root["energy"].as_table());
+  const bool entropy = !energy || !energy->find("entropy") || energy->flag("entropy", *energy->find("entropy"));
+  config.model = read_model(model, entropy);
+  config.energy = read_energy(*config.model, energy ? &*energy : nullptr);
+  if (const auto* node = model.find("convexity_on")) {
+    const Vector window = model.vector("convexity_on", *node);
+    if (window.size() != 2 || !(window[0] < window[1]) || config.model->dimension() != 1) model.fail(node, "'convexity_on' must be [lower, upper], in one dimension");
+    config.convexity_on = {window[0], window[1]};
+  }
 
   if (root["flow"].is_table()) {
     const Section flow(file, "flow", *root["flow"].as_table());
@@ -189,7 +277,7 @@ Config read_config(const std::filesystem::path& path) {
 
     if (!root["initial"].is_table()) throw ParseError(file, 1, 0, "the table [initial] is missing");
     const Section initial(file, "initial", *root["initial"].as_table());
-    initial.allow({"gaussian", "density"});
+    initial.allow({"gaussian", "density", "quantiles"});
     Index cells = 1000;
     std::optional<double> lower, upper;
     if (root["grid"].is_table()) {
@@ -230,6 +318,17 @@ Config read_config(const std::filesystem::path& path) {
                                             [&](double x) { return tail((x - mean[0]) / deviation); }, a, b, cells);
         });
       }
+    } else if (const auto* quantiles = initial.find("quantiles")) {
+      if (config.gaussian_step) initial.fail(quantiles, "the gaussian step needs a gaussian start");
+      const auto csv = path.parent_path() / initial.text("quantiles", *quantiles);
+      const CsvTable table = read_csv(csv);
+      const Vector p = table.values.col(table.column("probability")), x = table.values.col(table.column("x"));
+      if (p.size() < 3 || p[0] != 0 || p[p.size() - 1] != 1) throw ParseError(table.source, 0, 0, "column probability must run from 0 to 1, over at least three rows");
+      config.start = initial.located(quantiles, [&] {
+        check_increasing(table.source, "column probability", p);
+        check_increasing(table.source, "column x", x);
+        return QuantileFunction(std::make_shared<const Vector>(p.tail(p.size() - 1) - p.head(p.size() - 1)), x);
+      });
     } else {
       const toml::node& density = initial.need("density");
       if (config.gaussian_step) initial.fail(&density, "the gaussian step needs a gaussian start");

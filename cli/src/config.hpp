@@ -16,6 +16,8 @@ namespace jko::cli {
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
+  FreeEnergy energy;                                 ///< of the model and [energy]
+  std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
   std::variant<Gaussian, QuantileFunction> start;
   bool gaussian_step = false;
   FlowOptions flow;
@@ -34,5 +36,8 @@ struct Config {
 
 /// "a=1,b=2" -> map; throws ParseError naming the option.
 [[nodiscard]] std::map<std::string, double> assignments(std::string_view option, std::string_view text);
+
+/// "name=lower:upper,..." with empty ends infinite.
+[[nodiscard]] std::map<std::string, std::pair<double, double>> ranges(std::string_view option, std::string_view text);
 
 }  // namespace jko::cli

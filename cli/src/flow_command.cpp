@@ -1,170 +1,182 @@
 #include "commands.hpp"
 #include "config.hpp"
 #include "console.hpp"
+#include "data.hpp"
+#include "fit_json.hpp"
+#include "flow_files.hpp"
 
-#include <jko/core/check.hpp>
-#include <jko/estimators/bands.hpp>
-#include <jko/flows/flow.hpp>
+#include <jko/core/error.hpp>
+#include <jko/estimators/bootstrap.hpp>
+#include <jko/estimators/online.hpp>
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
-#include <jko/io/csv.hpp>
+#include <jko/models/convexity.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/quantile_step.hpp>
-#include <jko/validation/figure.hpp>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 namespace jko::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct Arguments {
-  std::string config, fit, out = "out/flow";
+  std::string config, fit, online, estimator, out = "out/flow";
+  DataArguments data;  ///< its file is --data (bootstrap) or --online
   double level = 0.95;
+  int bootstrap = 0, threads = 1;
   std::uint64_t seed = 1;
-  bool json = false, resume = false;
+  bool accumulated = false, step_error = false, json = false, resume = false;
 };
 
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
-
-Json to_json(const FlowRecord& r) {
-  Json energies = Json::object(), covariance = Json::array();
-  for (const auto& [part, value] : r.step.energy.parts) energies[part] = number(value);
-  for (Index i = 0; i < r.covariance.rows(); ++i) covariance.push_back(std::vector<double>(r.covariance.row(i).begin(), r.covariance.row(i).end()));
-  return {{"k", r.k}, {"t", r.t}, {"h", r.h}, {"status", name(r.step.status)}, {"free_energy", number(r.step.energy.total)}, {"energies", energies},
-          {"w2_moved", number(r.step.w2_moved)}, {"residual", number(r.step.residual)}, {"gap", number(r.step.gap)}, {"w2_bound", number(r.step.w2_bound)},
-          {"mass", r.mass}, {"min_density", number(r.min_density)}, {"mean", std::vector<double>(r.mean.begin(), r.mean.end())}, {"covariance", covariance},
-          {"iterations", r.step.iterations}, {"seconds", r.seconds}};
-}
-
-template <class Measure>
-Json flow_json(const FlowResult<Measure>& result, const Arguments& a, const Config& config) {
-  Json steps = Json::array();
-  for (const FlowRecord& r : result.records) steps.push_back(to_json(r));
-  return {{"status", name(result.status)}, {"message", describe(result.status)}, {"steps", steps}, {"seed", a.seed}, {"version", JKO_VERSION}, {"configuration", config.text}};
-}
-
-/// Estimates and covariance of `jko fit --json`, in the model's parameter order.
-struct FittedParameters {
-  Vector estimate;
-  Matrix covariance;
-};
-
-FittedParameters read_fit(const std::string& file, const Model& model) {
-  const auto list = model.parameter_list();
-  const auto count = static_cast<Index>(list.size());
-  FittedParameters out{Vector(count), Matrix(count, count)};
-  try {
-    const auto json = nlohmann::json::parse(read_file(file));
-    if (static_cast<Index>(json.at("parameters").size()) != count) throw ParseError(file, 0, 0, "its parameters are not those of the model");
-    for (Index i = 0; i < count; ++i) {
-      const auto& p = json.at("parameters").at(static_cast<std::size_t>(i));
-      const std::string& expected = list[static_cast<std::size_t>(i)].name;
-      if (p.at("name").get<std::string>() != expected) throw ParseError(file, 0, 0, fmt::format("parameter '{}' stands where the model has '{}'", p.at("name").get<std::string>(), expected));
-      out.estimate[i] = p.at("estimate").get<double>();
-      for (Index j = 0; j < count; ++j) out.covariance(i, j) = json.at("sandwich").at(static_cast<std::size_t>(i)).at(static_cast<std::size_t>(j)).get<double>();
-    }
-  } catch (const nlohmann::json::exception& e) {
-    throw ParseError(file, 0, 0, fmt::format("this is no result of jko fit: {}", e.what()));
+/// The parameters' covariance, padded with zeros for those of the energy that no fit estimates (porous medium, interaction).
+Matrix padded(const Matrix& covariance, Index parameters, Index blocks) {
+  const Index fitted = covariance.rows() / blocks;
+  Matrix out = Matrix::Zero(parameters * blocks, parameters * blocks);
+  for (Index i = 0; i < blocks; ++i) {
+    for (Index j = 0; j < blocks; ++j) out.block(parameters * i, parameters * j, fitted, fitted) = covariance.block(fitted * i, fitted * j, fitted, fitted);
   }
   return out;
 }
 
-void write_bands(const FlowResult<QuantileFunction>& result, const FittedParameters& fit, const Arguments& a) {
-  const auto& state = result.final_state();
-  const Vector levels = Vector::LinSpaced(99, 0.01, 0.99);
-  const Vector points = Vector::LinSpaced(201, state.measure.quantile(1e-4), state.measure.quantile(1 - 1e-4));
-  const auto write = [&](const char* what, const char* abscissa, const estimators::Functionals& f, const Vector& at) {
-    const auto band = estimators::band(f, at, state.tangent, fit.covariance, {.level = a.level, .seed = a.seed});
-    Matrix table(at.size(), 7);
-    table << band.abscissa, band.estimate, band.standard_error, band.lower, band.upper, band.simultaneous_lower, band.simultaneous_upper;
-    write_atomically(std::filesystem::path(a.out) / fmt::format("band_{}.csv", what),
-                     format_csv({abscissa, "estimate", "standard_error", "lower", "upper", "simultaneous_lower", "simultaneous_upper"}, table));
-    return band;
+/// What is run: the energy with its parameters, and where its uncertainty comes from.
+struct Problem {
+  FreeEnergy energy;
+  FlowOptions options;
+  std::optional<FittedParameters> fit;
+  Matrix covariance;        ///< of the tangent's columns; empty without a fit
+  std::string label;        ///< of the checkpoint: everything the flow depends on
+};
+
+Problem make_problem(const Config& config, const Arguments& a) {
+  Problem p{config.energy, config.flow, {}, {}, config.text};
+  const Model& model = *config.model;
+  const Index parameters = p.energy.parameters().size();
+  Vector values = p.energy.parameters();
+  if (p.energy.entropy() == nullptr && (!a.fit.empty() || !a.online.empty())) throw DomainError("flow: a fit needs an energy with entropy, since it estimates beta");
+  if (!a.fit.empty()) {
+    p.fit = read_fit(a.fit, model);
+    values.head(p.fit->estimate.size()) = p.fit->estimate;
+    p.energy.set_parameters(values);
+    p.options.sensitivity = Sensitivity::shared;
+    p.covariance = padded(p.fit->sandwich, parameters, 1);
+    p.label += "\n# fit\n" + read_file(a.fit);
+  }
+  if (!a.online.empty()) {
+    DataArguments data = a.data;
+    data.file = a.online;
+    const auto panel = read_panel(data, model.dimension());
+    if (panel.size() != 1) throw DomainError("flow: --online needs one path, which is cut into as many batches as there are steps");
+    const auto transition = !a.estimator.empty() ? estimators::transition_from_name(a.estimator)
+                                                 : (model.potential().quadratic(model.theta()) ? estimators::Transition::exact : estimators::Transition::shoji_ozaki);
+    const auto kind = a.accumulated ? estimators::OnlineData::accumulated : estimators::OnlineData::fresh;
+    const auto fits = estimators::online_fits(estimators::split_into_batches(panel.front(), p.options.steps), model, transition, kind);
+    p.options = estimators::with_estimates(p.options, fits);
+    p.options.parameters_at = [inner = p.options.parameters_at, values](int k) {
+      Vector all = values;
+      const Vector fitted = inner(k);
+      all.head(fitted.size()) = fitted;
+      return all;
+    };
+    p.covariance = padded(estimators::online_covariance(fits, p.options.steps, kind), parameters, p.options.steps);
+    p.label += fmt::format("\n# online {} {} {}\n", a.accumulated, a.estimator, a.data.column) + read_file(a.online);
+  }
+  if (config.convexity_on && !p.energy.convexity()) {
+    const auto [lower, upper] = *config.convexity_on;
+    const auto* part = p.energy.potential();
+    p.energy.assume_convexity(convexity_on(*part->potential, part->theta, Vector::Constant(1, lower), Vector::Constant(1, upper)));
+  }
+  return p;
+}
+
+/// The same flow with half the step size, without sensitivities.
+template <class Step>
+FlowResult<typename Step::Measure> halved(const Problem& p, const typename Step::Measure& start, Observer* observer) {
+  FlowOptions options = p.options;
+  options.h *= 0.5;
+  options.steps *= 2;
+  options.keep_every = options.steps;
+  options.sensitivity = Sensitivity::none;
+  if (p.options.parameters_at) options.parameters_at = [at = p.options.parameters_at](int k) { return at((k + 1) / 2); };
+  return Flow<Step>(Step(p.energy), start, options).run(observer);
+}
+
+template <class Step>
+std::optional<estimators::Bootstrap> bootstrap(const Problem& p, const Config& config, const Arguments& a, const typename Step::Measure& start, Observer* observer) {
+  const Model fitted = config.model->with_parameters(p.fit->estimate);
+  const auto panel = read_panel(a.data, fitted.dimension());
+  const auto transition = estimators::transition_from_name(p.fit->estimator);
+  const auto refit = [&](const estimators::Panel& simulated) -> std::optional<Model> {
+    const auto fit = estimators::fit(simulated, fitted, transition);
+    return is_success(fit.status) ? std::optional(fitted.with_parameters(fit.estimate)) : std::nullopt;
   };
-  write("quantiles", "level", estimators::quantiles(state.measure, levels), levels);
-  write("distribution", "x", estimators::distribution(state.measure, points), points);
-  const auto density = write("density", "x", estimators::density(state.measure, points), points);
-  const auto list = [](const Vector& v) { return std::vector<double>(v.begin(), v.end()); };
-  validation::render({"density_band", "", "x", "density", false, false,
-                      {{fmt::format("{:g} %, all x", 100 * a.level), validation::Series::Style::band, list(points), list(density.simultaneous_lower), list(density.simultaneous_upper), {}, 5},
-                       {fmt::format("{:g} %, each x", 100 * a.level), validation::Series::Style::band, list(points), list(density.lower), list(density.upper), {}, 0},
-                       {fmt::format("t = {:g}", state.t), validation::Series::Style::line, list(points), list(density.estimate), {}, {}, 0}}},
-                     a.out);
-}
-
-void write_states(const FlowResult<QuantileFunction>& result, const Arguments& a) {
-  for (const auto& state : result.states) {
-    Matrix table(state.measure.cells(), 3);
-    table << state.measure.midpoints(), state.measure.cell_densities(), state.measure.masses();
-    write_atomically(std::filesystem::path(a.out) / fmt::format("density_{:06d}.csv", state.k), format_csv({"x", "density", "mass"}, table));
-  }
-}
-
-void write_states(const FlowResult<Gaussian>&, const Arguments&) {}  // the records hold mean and covariance
-
-template <class Measure>
-void write_figure(const FlowResult<Measure>& result, const Arguments& a) {
-  validation::Series energy{"", validation::Series::Style::line, {}, {}, {}, {}, 0};
-  for (const FlowRecord& r : result.records) {
-    if (!std::isfinite(r.step.energy.total)) continue;
-    energy.x.push_back(r.t);
-    energy.y.push_back(r.step.energy.total);
-  }
-  if (energy.x.size() > 1) validation::render({"free_energy", "", "time t", "free energy", false, false, {energy}}, a.out);
+  FlowOptions options = p.options;
+  options.sensitivity = Sensitivity::none;
+  options.keep_every = options.steps;
+  const auto statistic = [&](const Model& model) -> std::optional<Vector> {
+    FreeEnergy energy = p.energy;
+    Vector values = energy.parameters();
+    values.head(model.parameters().size()) = model.parameters();
+    energy.set_parameters(values);
+    const auto result = Flow<Step>(Step(energy), start, options).run();
+    if (!is_success(result.status)) return std::nullopt;
+    return summary(result.final_state().measure).value;
+  };
+  const auto result = estimators::parametric_bootstrap(panel, fitted, refit, statistic, {.replications = a.bootstrap, .seed = a.seed, .threads = a.threads, .observer = observer});
+  return result.cancelled ? std::nullopt : std::optional(result);
 }
 
 template <class Step>
 int run(const Config& config, const Arguments& a) {
   using Measure = typename Step::Measure;
-  Model model = *config.model;
-  FlowOptions options = config.flow;
-  std::optional<FittedParameters> fit;
-  if (!a.fit.empty()) {
-    fit = read_fit(a.fit, model);
-    model = model.with_parameters(fit->estimate);
-    options.sensitivity = Sensitivity::shared;
-  }
+  const Problem problem = make_problem(config, a);
+  const Measure start = std::get<Measure>(config.start);
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
-  const std::string label = config.text + (a.fit.empty() ? "" : "\n# fit\n" + read_file(a.fit));
-  Flow<Step> flow = a.resume ? Flow<Step>(Step(FreeEnergy(model)), load_checkpoint<Measure>(checkpoint_file, label), options)
-                             : Flow<Step>(Step(FreeEnergy(model)), std::get<Measure>(config.start), options);
+  Flow<Step> flow = a.resume ? Flow<Step>(Step(problem.energy), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
+                             : Flow<Step>(Step(problem.energy), start, problem.options);
   Console console;
   const auto result = flow.run(&console);
-  if (result.status == Status::cancelled) {
-    save_checkpoint(checkpoint_file, flow.checkpoint(), label);
-    fmt::print(stderr, "jko: stopped after {} of {} steps; the same command with --resume continues\n", result.records.size(), options.steps);
+  const auto interrupted = [&] {
+    save_checkpoint(checkpoint_file, flow.checkpoint(), problem.label);
+    fmt::print(stderr, "jko: stopped after {} of {} steps; the same command with --resume continues\n", result.records.size(), problem.options.steps);
     return 130;
+  };
+  if (result.status == Status::cancelled) return interrupted();
+  const bool good = is_success(result.status);
+
+  FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
+  std::optional<FlowResult<Measure>> finer;
+  if (good && a.step_error) {
+    finer = halved<Step>(problem, start, &console);
+    if (finer->status == Status::cancelled) return interrupted();
+    if (!is_success(finer->status)) throw NotConverged(fmt::format("flow with half the step size: {}", describe(finer->status)));
   }
-  const Json json = flow_json(result, a, config);
-  write_atomically(std::filesystem::path(a.out) / "flow.json", json.dump(1) + "\n");
-  write_states(result, a);
-  write_figure(result, a);
-  if constexpr (std::is_same_v<Measure, QuantileFunction>) {
-    if (fit && is_success(result.status)) write_bands(result, *fit, a);
+  std::optional<estimators::Bootstrap> check;
+  if (good && a.bootstrap > 0) {
+    check = bootstrap<Step>(problem, config, a, start, &console);
+    if (!check) return interrupted();
   }
-  if (a.json) {
-    fmt::print("{}\n", json.dump(1));
-  } else {
-    double bound = 0;
-    for (const FlowRecord& r : result.records) bound = std::isnan(r.step.w2_bound) ? r.step.w2_bound : std::max(bound, r.step.w2_bound);
-    const std::string certificate = std::isnan(bound) ? "no certificate: the potential's convexity constant is not known"
-                                                      : fmt::format("largest W2 distance of a step from its exact minimiser: at most {:.2e}", bound);
-    fmt::print("{} of {} steps: {}\n", result.records.size(), config.flow.steps, describe(result.status));
-    if (!result.records.empty() && is_success(result.status)) {
-      const FlowRecord& last = result.records.back();
-      fmt::print("t = {:g}, free energy {:.10g}, mean {:.6g}, variance {:.6g}\n{}\nresults in {}\n", last.t,
-                 last.step.energy.total, last.mean[0], last.covariance(0, 0), certificate, a.out);
+  if (config.convexity_on) {
+    if constexpr (std::is_same_v<Measure, QuantileFunction>) {
+      for (const auto& state : result.states) {
+        if (state.measure.nodes()[0] >= config.convexity_on->first && state.measure.nodes()[state.measure.cells()] <= config.convexity_on->second) continue;
+        files.warnings.push_back(fmt::format("the flow left the window of convexity_on at t = {:g}: its certificates do not hold there", state.t));
+        break;
+      }
     }
   }
+  // Without a fit the bands still carry the error of the step size, where it was asked for.
+  const int order = problem.options.scheme == Scheme::jko ? 1 : 2;
+  const Json json = write_flow(files, result, problem.covariance, finer ? &finer->final_state().measure : nullptr, order, check ? &*check : nullptr,
+                               check ? padded(problem.fit->information, problem.energy.parameters().size(), 1) : Matrix());
   std::filesystem::remove(checkpoint_file);
-  return is_success(result.status) ? 0 : 1;
+  if (a.json) fmt::print("{}\n", json.dump(1));
+  else print_flow(result, problem.options, files);
+  return good ? 0 : 1;
 }
 
 }  // namespace
@@ -173,14 +185,23 @@ void add_flow(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("flow", "run a JKO flow with certificates, and bands given a fit\nexample: jko flow docs/examples/ou.toml --out out/ou");
   command->add_option("config", a->config, "TOML configuration")->required();
-  command->add_option("--fit", a->fit, "the JSON of jko fit: its estimates replace the parameters, its sandwich covariance gives bands");
+  auto* fit = command->add_option("--fit", a->fit, "the JSON of jko fit: its estimates replace the parameters, its sandwich covariance gives bands");
+  auto* online = command->add_option("--online", a->online, "a path as CSV: step k uses the estimate from its k-th batch")->excludes(fit);
+  command->add_flag("--accumulated", a->accumulated, "with --online: step k uses batches 1 to k")->needs(online);
+  command->add_option("--estimator", a->estimator, "with --online: exact, euler or shoji-ozaki")->needs(online);
+  auto* data = command->add_option("--data", a->data.file, "the data behind --fit, for --bootstrap");
+  command->add_option("--bootstrap", a->bootstrap, "replications of a parametric bootstrap of path, fit and flow, beside the bands")->needs(fit)->needs(data)->check(CLI::Range(2, 1000000));
+  a->data.add_options(*command);
+  command->add_flag("--step-error", a->step_error, "run the flow with h/2 too and widen the bands by the estimated error of the step size");
   command->add_option("--level", a->level, "of the bands")->check(CLI::Range(0.01, 0.9999))->capture_default_str();
-  command->add_option("--seed", a->seed, "of the simultaneous bands' critical value")->capture_default_str();
+  command->add_option("--seed", a->seed, "of the simultaneous bands' critical value and of the bootstrap")->capture_default_str();
+  command->add_option("--threads", a->threads, "of the bootstrap; the numbers do not depend on it")->check(CLI::Range(1, 1024))->capture_default_str();
   command->add_option("--out", a->out, "folder")->capture_default_str();
   command->add_flag("--json", a->json, "print JSON");
   command->add_flag("--resume", a->resume, "continue from OUT/checkpoint.json, to the same bits");
   command->callback([a, &status] {
     const Config config = read_config(a->config);
+    if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
     if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
     } else {

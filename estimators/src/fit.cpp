@@ -38,6 +38,8 @@ std::string Fit::table() const {
     const auto k = static_cast<std::size_t>(i);
     if (fixed[k]) {
       text += fmt::format("{:<12} {:>13.7g} {:>12}\n", names[k], estimate[i], "(fixed)");
+    } else if (!(se[i] > 0)) {
+      text += fmt::format("{:<12} {:>13.7g} {:>12}\n", names[k], estimate[i], "(no error)");
     } else {
       text += fmt::format("{:<12} {:>13.7g} {:>12.5g} {:>12.5g} {:>8.3f}   [{:.6g}, {:.6g}]\n", names[k], estimate[i], se[i], robust[i],
                           estimate[i] / se[i], interval(i, 0), interval(i, 1));

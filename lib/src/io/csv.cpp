@@ -21,6 +21,13 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
+/// At most 40 characters, with ? for what a terminal should not be sent.
+std::string printable(std::string_view text) {
+  std::string out(text.substr(0, 40));
+  std::replace_if(out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e; }, '?');
+  return out + (text.size() > 40 ? "..." : "");
+}
+
 /// Calls cell(text, column from 1 in characters) for each comma-separated cell.
 template <class F>
 void for_each_cell(std::string_view line, F&& cell) {
@@ -59,7 +66,7 @@ CsvTable parse_csv(std::string_view text, std::string source) {
     if (table.columns.empty()) {
       for_each_cell(line, [&](std::string_view cell, long at) {
         if (cell.empty()) throw ParseError(table.source, number, at, "a column has no name");
-        if (table.has(cell)) throw ParseError(table.source, number, at, fmt::format("column '{}' appears twice", cell));
+        if (table.has(cell)) throw ParseError(table.source, number, at, fmt::format("column '{}' appears twice", printable(cell)));
         table.columns.emplace_back(cell);
       });
       continue;
@@ -74,7 +81,7 @@ CsvTable parse_csv(std::string_view text, std::string source) {
       double value = 0;
       const auto [last, status] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
       if (status != std::errc{} || last != cell.data() + cell.size()) {
-        throw ParseError(table.source, number, at, fmt::format("column '{}' has '{}', but must have a number", column, cell));
+        throw ParseError(table.source, number, at, fmt::format("column '{}' has '{}', but must have a number", column, printable(cell)));
       }
       if (!std::isfinite(value)) {
         throw ParseError(table.source, number, at, fmt::format("column '{}' has {}, but must be finite", column, cell));

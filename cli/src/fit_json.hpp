@@ -1,0 +1,26 @@
+#pragma once
+/// Fits as JSON files.
+#include <jko/estimators/fit.hpp>
+#include <jko/models/model.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+
+namespace jko::cli {
+
+using Json = nlohmann::ordered_json;
+
+[[nodiscard]] Json number(double x);  ///< null where it is not finite
+[[nodiscard]] Json fit_json(const estimators::Fit& fit, const std::string& family);
+
+/// What a flow needs of a fit, in the model's parameter order.
+struct FittedParameters {
+  Vector estimate;
+  Matrix sandwich, information;  ///< covariances
+  std::string estimator;
+};
+/// Throws ParseError where the file is no fit of this model.
+[[nodiscard]] FittedParameters read_fit(const std::string& file, const Model& model);
+
+}  // namespace jko::cli

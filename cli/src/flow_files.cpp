@@ -1,0 +1,201 @@
+#include "flow_files.hpp"
+
+#include <jko/io/atomic_file.hpp>
+#include <jko/io/csv.hpp>
+#include <jko/validation/figure.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+namespace jko::cli {
+namespace {
+
+using estimators::Band;
+using estimators::Functionals;
+using validation::Series;
+
+const Vector summary_levels{{0.05, 0.25, 0.5, 0.75, 0.95}};
+
+std::vector<double> list(const Vector& v) { return {v.begin(), v.end()}; }
+
+Json to_json(const FlowRecord& r) {
+  Json energies = Json::object(), covariance = Json::array();
+  for (const auto& [part, value] : r.step.energy.parts) energies[part] = number(value);
+  for (Index i = 0; i < r.covariance.rows(); ++i) covariance.push_back(list(r.covariance.row(i)));
+  return {{"k", r.k}, {"t", r.t}, {"h", r.h}, {"status", name(r.step.status)}, {"free_energy", number(r.step.energy.total)}, {"energies", energies},
+          {"w2_moved", number(r.step.w2_moved)}, {"residual", number(r.step.residual)}, {"gap", number(r.step.gap)}, {"w2_bound", number(r.step.w2_bound)},
+          {"mass", r.mass}, {"min_density", number(r.min_density)}, {"mean", list(r.mean)}, {"covariance", covariance},
+          {"iterations", r.step.iterations}, {"seconds", r.seconds}};
+}
+
+/// One family of functionals that gets a band.
+template <class Measure>
+struct Target {
+  std::string what, abscissa_name;
+  Vector abscissa;
+  std::function<Functionals(const Measure&)> of;
+};
+
+Vector line(double lower, double upper) { return Vector::LinSpaced(201, lower, upper); }
+
+std::vector<Target<QuantileFunction>> targets(const QuantileFunction& measure) {
+  const Vector levels = Vector::LinSpaced(99, 0.01, 0.99), points = line(measure.quantile(1e-4), measure.quantile(1 - 1e-4));
+  return {{"quantiles", "level", levels, [levels](const QuantileFunction& m) { return estimators::quantiles(m, levels); }},
+          {"distribution", "x", points, [points](const QuantileFunction& m) { return estimators::distribution(m, points); }},
+          {"density", "x", points, [points](const QuantileFunction& m) { return estimators::density(m, points); }},
+          {"moments", "index", Vector::LinSpaced(2, 1, 2), [](const QuantileFunction& m) { return estimators::moments(m); }}};
+}
+
+std::vector<Target<Gaussian>> targets(const Gaussian& measure) {
+  std::vector<Target<Gaussian>> out;
+  const Vector levels = Vector::LinSpaced(99, 0.01, 0.99);
+  for (Index i = 0; i < measure.dimension(); ++i) {
+    const std::string suffix = measure.dimension() == 1 ? "" : fmt::format("_x{}", i + 1);
+    const double deviation = std::sqrt(measure.covariance()(i, i));
+    const Vector points = line(measure.mean()[i] - 3.7 * deviation, measure.mean()[i] + 3.7 * deviation);
+    out.push_back({"quantiles" + suffix, "level", levels, [levels, i](const Gaussian& m) { return estimators::quantiles(m, levels, i); }});
+    out.push_back({"distribution" + suffix, "x", points, [points, i](const Gaussian& m) { return estimators::distribution(m, points, i); }});
+    out.push_back({"density" + suffix, "x", points, [points, i](const Gaussian& m) { return estimators::density(m, points, i); }});
+  }
+  const Index count = estimators::moments(measure).value.size();
+  out.push_back({"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const Gaussian& m) { return estimators::moments(m); }});
+  return out;
+}
+
+std::vector<std::string> moment_names(int dimension) {
+  if (dimension == 1) return {"mean", "variance"};
+  std::vector<std::string> out;
+  for (int i = 1; i <= dimension; ++i) out.push_back(fmt::format("mean_{}", i));
+  for (int j = 1; j <= dimension; ++j) {
+    for (int i = j; i <= dimension; ++i) out.push_back(fmt::format("covariance_{}_{}", i, j));
+  }
+  return out;
+}
+
+void write_band(const FlowFiles& files, const std::string& what, const std::string& abscissa, const Band& band) {
+  const bool stepped = band.step_error.size() > 0;
+  Matrix table(band.abscissa.size(), stepped ? 8 : 7);
+  table.leftCols(7) << band.abscissa, band.estimate, band.standard_error, band.lower, band.upper, band.simultaneous_lower, band.simultaneous_upper;
+  if (stepped) table.col(7) = band.step_error;
+  std::vector<std::string> columns{abscissa, "estimate", "standard_error", "lower", "upper", "simultaneous_lower", "simultaneous_upper"};
+  if (stepped) columns.emplace_back("step_error");
+  write_atomically(files.folder / fmt::format("band_{}.csv", what), format_csv(columns, table));
+}
+
+template <class Measure>
+Json write_bands(const FlowFiles& files, const FlowState<Measure>& state, const Matrix& covariance, const Measure* finer, int order) {
+  Json moments = Json::array();
+  for (const auto& target : targets(state.measure)) {
+    // Without a fit the only error is the step size's: a tangent of nothing.
+    const Index coordinates = state.measure.coordinates().size();
+    const bool fitted = covariance.size() > 0;
+    Band band = estimators::band(target.of(state.measure), target.abscissa, fitted ? state.tangent : Matrix::Zero(coordinates, 1), fitted ? covariance : Matrix::Zero(1, 1),
+                                 {.level = files.level, .seed = files.seed});
+    if (finer) band = estimators::with_step_error(band, target.of(*finer).value, order);
+    write_band(files, target.what, target.abscissa_name, band);
+    if (target.what == "moments") {
+      const auto names = moment_names(state.measure.dimension());
+      for (Index i = 0; i < band.estimate.size(); ++i) {
+        moments.push_back({{"name", names[static_cast<std::size_t>(i)]}, {"estimate", number(band.estimate[i])}, {"standard_error", number(band.standard_error[i])}, {"lower", number(band.lower[i])},
+                           {"upper", number(band.upper[i])}, {"step_error", finer ? number(band.step_error[i]) : Json(nullptr)}});
+      }
+    }
+    if (target.what.starts_with("density")) {
+      validation::render({"band_" + target.what, "", "x", "density", false, false,
+                          {{fmt::format("{:g} %, all x", 100 * files.level), Series::Style::band, list(target.abscissa), list(band.simultaneous_lower), list(band.simultaneous_upper), {}, 5},
+                           {fmt::format("{:g} %, each x", 100 * files.level), Series::Style::band, list(target.abscissa), list(band.lower), list(band.upper), {}, 0},
+                           {fmt::format("t = {:g}", state.t), Series::Style::line, list(target.abscissa), list(band.estimate), {}, {}, 0}}},
+                         files.folder);
+    }
+  }
+  return moments;
+}
+
+template <class Measure>
+Json write_bootstrap(const FlowFiles& files, const FlowState<Measure>& state, const Matrix& covariance, const estimators::Bootstrap& check) {
+  const Functionals functionals = summary(state.measure);
+  const auto band = estimators::band(functionals, Vector::LinSpaced(functionals.value.size(), 1, static_cast<double>(functionals.value.size())), state.tangent, covariance, {.level = files.level, .seed = files.seed});
+  Matrix table(functionals.value.size(), 7);
+  table << band.abscissa, band.estimate, band.standard_error, check.standard_error(), check.mean() - band.estimate, check.quantile(0.5 * (1 - files.level)), check.quantile(0.5 * (1 + files.level));
+  write_atomically(files.folder / "bootstrap.csv", format_csv({"index", "estimate", "band_error", "bootstrap_error", "bootstrap_bias", "bootstrap_lower", "bootstrap_upper"}, table));
+  return {{"replications", check.draws.cols() + check.failed}, {"failed", check.failed}, {"relative_error_of_errors", 1 / std::sqrt(2.0 * static_cast<double>(check.draws.cols()))}};
+}
+
+void write_states(const FlowFiles& files, const FlowResult<QuantileFunction>& result) {
+  for (const auto& state : result.states) {
+    Matrix table(state.measure.cells(), 3);
+    table << state.measure.midpoints(), state.measure.cell_densities(), state.measure.masses();
+    write_atomically(files.folder / fmt::format("density_{:06d}.csv", state.k), format_csv({"x", "density", "mass"}, table));
+  }
+}
+
+void write_states(const FlowFiles&, const FlowResult<Gaussian>&) {}  // the records hold mean and covariance
+
+}  // namespace
+
+Functionals summary(const QuantileFunction& measure) {
+  const Functionals a = estimators::quantiles(measure, summary_levels), b = estimators::moments(measure);
+  Functionals out{Vector(a.value.size() + b.value.size()), Matrix(a.value.size() + b.value.size(), a.gradient.cols())};
+  out.value << a.value, b.value;
+  out.gradient << a.gradient, b.gradient;
+  return out;
+}
+
+Functionals summary(const Gaussian& measure) { return estimators::moments(measure); }
+
+template <class Measure>
+Json write_flow(const FlowFiles& files, const FlowResult<Measure>& result, const Matrix& covariance, const Measure* finer, int order, const estimators::Bootstrap* check,
+                const Matrix& information) {
+  Json steps = Json::array();
+  for (const FlowRecord& r : result.records) steps.push_back(to_json(r));
+  Json json{{"status", name(result.status)}, {"message", describe(result.status)}, {"steps", steps}, {"convexity", nullptr}, {"seed", files.seed}, {"version", JKO_VERSION}, {"warnings", files.warnings}};
+  if (files.convexity) json["convexity"] = {{"kappa", number(files.convexity->kappa)}, {"proven", files.convexity->proven}, {"reason", files.convexity->reason}};
+  const bool good = is_success(result.status);
+  if (good && (covariance.size() > 0 || finer)) json["moments"] = write_bands(files, result.final_state(), covariance, finer, order);
+  if (good && check) json["bootstrap"] = write_bootstrap(files, result.final_state(), information, *check);
+  json["configuration"] = files.configuration;
+  write_states(files, result);
+  Series energy{"", Series::Style::line, {}, {}, {}, {}, 0};
+  for (const FlowRecord& r : result.records) {
+    if (!std::isfinite(r.step.energy.total)) continue;
+    energy.x.push_back(r.t);
+    energy.y.push_back(r.step.energy.total);
+  }
+  if (energy.x.size() > 1) validation::render({"free_energy", "", "time t", "free energy", false, false, {energy}}, files.folder);
+  write_atomically(files.folder / "flow.json", json.dump(1) + "\n");
+  return json;
+}
+
+template <class Measure>
+void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, const FlowFiles& files) {
+  double bound = 0;
+  for (const FlowRecord& r : result.records) bound = std::isnan(r.step.w2_bound) ? r.step.w2_bound : std::max(bound, r.step.w2_bound);
+  const std::string steps = options.adaptive ? fmt::format("{} adaptive steps", result.records.size()) : fmt::format("{} of {} steps", result.records.size(), options.steps);
+  fmt::print("{}: {}\n", steps, describe(result.status));
+  if (!result.records.empty() && is_success(result.status)) {
+    const FlowRecord& last = result.records.back();
+    const auto numbers = [](const auto& v) {
+      std::string text;
+      for (const double x : v) text += fmt::format("{}{:.6g}", text.empty() ? "" : ", ", x);
+      return text;
+    };
+    fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
+    if (std::isnan(bound)) {
+      fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
+    } else {
+      fmt::print("largest W2 distance of a step from its exact minimiser: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
+    }
+    fmt::print("results in {}\n", files.folder.string());
+  }
+  for (const std::string& warning : files.warnings) fmt::print(stderr, "jko: warning: {}\n", warning);
+}
+
+template Json write_flow<QuantileFunction>(const FlowFiles&, const FlowResult<QuantileFunction>&, const Matrix&, const QuantileFunction*, int, const estimators::Bootstrap*, const Matrix&);
+template Json write_flow<Gaussian>(const FlowFiles&, const FlowResult<Gaussian>&, const Matrix&, const Gaussian*, int, const estimators::Bootstrap*, const Matrix&);
+template void print_flow<QuantileFunction>(const FlowResult<QuantileFunction>&, const FlowOptions&, const FlowFiles&);
+template void print_flow<Gaussian>(const FlowResult<Gaussian>&, const FlowOptions&, const FlowFiles&);
+
+}  // namespace jko::cli

@@ -119,6 +119,11 @@ with tempfile.TemporaryDirectory() as name:
     status, out_text, err = run("flow", config(well), "--out", folder / "well")
     expect(status == 1 and "concavity" in out_text + err, f"step_not_convex: {status} {out_text} {err}")
 
+    # A potential that is not defined where the law has mass.
+    undefined = '[model]\npotential = "log(x)"\nbeta = 1.0\n[initial]\ngaussian = { mean = [0.0], covariance = [[1.0]] }\n[flow]\nstep = "quantile"\nh = 0.01\nsteps = 3\n'
+    status, out_text, err = run("flow", config(undefined), "--out", folder / "undefined")
+    expect(status == 1 and "infinite or NaN" in out_text + err, f"not_finite: {status} {out_text} {err}")
+
     # Bad data.
     def csv(text):
         path = folder / "data.csv"

@@ -2,7 +2,7 @@
 
 #include <jko/core/check.hpp>
 
-#include "grid_lines.hpp"
+#include "../measures/grid_lines.hpp"
 #include "lower_envelope.hpp"
 
 #include <algorithm>

@@ -140,7 +140,7 @@ class FokkerPlanckGrid::Work {
   void factor(double s) {
     if (linear && s == factored_for) return;
     for (int a = 0; a < grid->dimension(); ++a) factor_axis(a, s);
-    factored_for = s;
+    factored_for = s;  // read for linear energies only: the rates of the others change
   }
   void factor_axis(int a, double s) {
     const auto axis = static_cast<std::size_t>(a);
@@ -282,7 +282,7 @@ FokkerPlanckGridResult FokkerPlanckGrid::advance(const GridDensity& density, dou
   }
   FokkerPlanckGridResult out;
   out.status = Status::converged;
-  Vector u = density.values(), good = u, whole, half;
+  Vector u = density.values(), good = u, half;
   if (w.linear && method == GridStepping::second_order) {
     out.status = w.crank_nicolson(u, dt, steps, out);
     if (is_success(out.status)) {
@@ -294,12 +294,12 @@ FokkerPlanckGridResult FokkerPlanckGrid::advance(const GridDensity& density, dou
       if (method == GridStepping::implicit_euler) {
         out.status = w.euler(good, dt, u, out);
       } else {
-        out.status = w.euler(good, dt, whole, out);
-        if (is_success(out.status)) out.status = w.euler(good, 0.5 * dt, half, out);
-        if (is_success(out.status)) out.status = w.euler(half, 0.5 * dt, u, out);
+        // The rates half-way, from implicit Euler; with them the step is linear.
+        out.status = w.euler(good, 0.5 * dt, half, out);
         if (is_success(out.status)) {
-          u = 2 * u - whole;
-          out.status = w.keep_positive(u, out);
+          w.assemble(half);
+          u = good;
+          out.status = w.crank_nicolson(u, dt, 1, out);
         }
       }
       if (!is_success(out.status)) break;

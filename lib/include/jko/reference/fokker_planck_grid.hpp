@@ -11,7 +11,7 @@ namespace jko {
 
 enum class GridStepping {
   implicit_euler,  ///< one implicit solve an axis, in turn: first order, positive for every step size
-  second_order,    ///< linear: Crank-Nicolson split by axes (Peaceman-Rachford in 2-D, Strang in 3-D); nonlinear: implicit Euler, extrapolated.
+  second_order,    ///< Crank-Nicolson split by axes (Peaceman-Rachford in 2-D, Strang in 3-D); nonlinear: with the rates at an implicit Euler midpoint.
                    ///< Not positive for every step size and slow to damp rough data: begin with a few implicit Euler steps there
 };
 

@@ -15,7 +15,6 @@
 namespace jko {
 namespace {
 
-constexpr int chunk = 512;  // points evaluated at once: the buffers of a typical formula stay in the first-level cache
 
 const std::vector<std::string>& functions() {
   static const std::vector<std::string> names{"exp", "log", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "pow"};
@@ -96,11 +95,11 @@ struct SymbolicFunction::Component {
   std::string code;  ///< muParser text; empty for zero
 };
 
-/// A set of muParser evaluators with buffers of their own; taken by one thread at a time.
+/// A set of muParser evaluators with variables of their own; taken by one thread at a time. Points are evaluated one by one: Debian's muParser runs its
+/// bulk mode through OpenMP, whose threads nobody asked for and whose barriers spin when the machine is busy.
 class SymbolicFunction::Evaluator {
  public:
-  Evaluator(int variables, int parameters, const std::vector<Component>& components)
-      : buffers_(static_cast<std::size_t>(variables + parameters), std::vector<double>(chunk)), result_(chunk) {
+  Evaluator(int variables, int parameters, const std::vector<Component>& components) : values_(static_cast<std::size_t>(variables + parameters)) {
     for (const Component& component : components) {
       parsers_.emplace_back();
       if (component.code.empty()) continue;
@@ -108,7 +107,7 @@ class SymbolicFunction::Evaluator {
       parser.DefineFun("pow", static_cast<double (*)(double, double)>(std::pow));
       parser.DefineFun("log", static_cast<double (*)(double)>(std::log));
       for (int i = 0; i < variables + parameters; ++i) {
-        parser.DefineVar(i < variables ? fmt::format("v{}", i) : fmt::format("p{}", i - variables), buffers_[static_cast<std::size_t>(i)].data());
+        parser.DefineVar(i < variables ? fmt::format("v{}", i) : fmt::format("p{}", i - variables), &values_[static_cast<std::size_t>(i)]);
       }
       parser.SetExpr(component.code);
     }
@@ -118,27 +117,15 @@ class SymbolicFunction::Evaluator {
 
   void run(const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) {
     const Index variables = points.rows();
-    for (Index j = 0; j < theta.size(); ++j) std::fill(buffers_[static_cast<std::size_t>(variables + j)].begin(), buffers_[static_cast<std::size_t>(variables + j)].end(), theta[j]);
-    for (Index begin = 0; begin < points.cols(); begin += chunk) {
-      const Index n = std::min<Index>(chunk, points.cols() - begin);
-      for (Index i = 0; i < variables; ++i) {
-        for (Index k = 0; k < n; ++k) buffers_[static_cast<std::size_t>(i)][static_cast<std::size_t>(k)] = points(i, begin + k);
-      }
-      for (std::size_t c = 0; c < parsers_.size(); ++c) {
-        const auto row = static_cast<Index>(c);
-        if (!used_[c]) {
-          out.row(row).segment(begin, n).setZero();
-          continue;
-        }
-        parsers_[c].Eval(result_.data(), static_cast<int>(n));
-        for (Index k = 0; k < n; ++k) out(row, begin + k) = result_[static_cast<std::size_t>(k)];
-      }
+    std::copy(theta.begin(), theta.end(), values_.begin() + variables);
+    for (Index k = 0; k < points.cols(); ++k) {
+      for (Index i = 0; i < variables; ++i) values_[static_cast<std::size_t>(i)] = points(i, k);
+      for (std::size_t c = 0; c < parsers_.size(); ++c) out(static_cast<Index>(c), k) = used_[c] ? parsers_[c].Eval() : 0.0;
     }
   }
 
  private:
-  std::vector<std::vector<double>> buffers_;
-  std::vector<double> result_;
+  std::vector<double> values_;
   std::vector<mu::Parser> parsers_;
   std::vector<bool> used_;
 };

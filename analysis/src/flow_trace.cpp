@@ -103,48 +103,52 @@ Minimiser<typename Step::Measure> find_minimiser(Step step, const typename Step:
 }
 
 template <class Step>
-FlowTrace trace_flow(Step step, const typename Step::Measure& start, double h, int steps, const Minimiser<typename Step::Measure>& minimiser,
-                     std::vector<typename Step::Measure>* states) {
-  check_positive("trace_flow", "step size h", h);
-  check_at_least("trace_flow", "steps", steps, 1);
+FlowTrace trace_states(const Step& step, const std::vector<typename Step::Measure>& states, double h, const Minimiser<typename Step::Measure>& minimiser) {
+  check_positive("trace_states", "step size h", h);
+  check_at_least("trace_states", "the number of states", static_cast<long long>(states.size()), 1);
+  const FreeEnergy& energy = step.energy();
   FlowTrace trace;
-  trace.measure = describe(start);
-  trace.dimension = start.dimension();
-  trace.convexity = step.energy().convexity();
+  trace.measure = describe(states.front());
+  trace.dimension = states.front().dimension();
+  trace.convexity = energy.convexity();
   const bool known = is_success(minimiser.status);
+  const double unknown = std::numeric_limits<double>::quiet_NaN(), convexity = trace.convexity ? 1 + h * trace.convexity->kappa : 0;
   if (known) {
     trace.minimum = minimiser.energy;
     trace.minimum_error = minimiser.energy_error;
     trace.minimiser_error = minimiser.distance_error;
   }
-  auto measure = start;
-  const auto add_point = [&](double t) {
-    const Rounding rounding = rounding_of(step.energy(), measure);
+  for (std::size_t k = 0; k < states.size(); ++k) {
+    const Rounding rounding = rounding_of(energy, states[k]);
     trace.energy_rounding = std::max(trace.energy_rounding, rounding.energy);
     trace.distance_rounding = std::max(trace.distance_rounding, rounding.distance);
     trace.slope_rounding = std::max(trace.slope_rounding, rounding.slope);
-    FlowTrace::Point point{t, step.energy_value(measure).total, slope(step.energy(), measure), std::numeric_limits<double>::quiet_NaN()};
-    if (known) point.to_minimiser = w2(measure, minimiser.measure);
-    trace.points.push_back(point);
-    if (states) states->push_back(measure);
-  };
-  add_point(0);
-  trace.status = Status::converged;
-  for (int k = 1; k <= steps; ++k) {
-    auto result = step.advance(measure, h);
-    if (!is_success(result.status) && result.status != Status::stalled) {
-      trace.status = result.status;
-      break;
-    }
-    // The residual anew: it is the quantity in the proofs, and must not be the solver's own word.
-    const double residual = first_order_error(step.energy(), measure, result.measure, h);
-    const double convexity = trace.convexity ? 1 + h * trace.convexity->kappa : 0;
-    const double unknown = std::numeric_limits<double>::quiet_NaN();
-    trace.steps.push_back({h, w2(measure, result.measure), residual, convexity > 0 ? h * residual * residual / (2 * convexity) : unknown,
-                           convexity > 0 ? h * residual / convexity : unknown, result.objective});
-    measure = std::move(result.measure);
-    add_point(k * h);
+    trace.points.push_back({static_cast<double>(k) * h, step.energy_value(states[k]).total, slope(energy, states[k]), known ? w2(states[k], minimiser.measure) : unknown});
+    if (k == 0) continue;
+    // The residual is recomputed here: it is the quantity in the proofs and must not be the solver's own word.
+    const double residual = first_order_error(energy, states[k - 1], states[k], h), moved = w2(states[k - 1], states[k]);
+    trace.steps.push_back({h, moved, residual, convexity > 0 ? h * residual * residual / (2 * convexity) : unknown, convexity > 0 ? h * residual / convexity : unknown});
   }
+  trace.status = Status::converged;
+  return trace;
+}
+
+template <class Step>
+FlowTrace trace_flow(Step step, const typename Step::Measure& start, double h, int steps, const Minimiser<typename Step::Measure>& minimiser,
+                     std::vector<typename Step::Measure>* states) {
+  check_positive("trace_flow", "step size h", h);
+  check_at_least("trace_flow", "steps", steps, 1);
+  std::vector<typename Step::Measure> all{start};
+  Status status = Status::converged;
+  for (int k = 1; k <= steps && is_success(status); ++k) {
+    auto result = step.advance(all.back(), h);
+    // A stalled step is as good as its residual says, which the trace takes into account.
+    if (is_success(result.status) || result.status == Status::stalled) all.push_back(std::move(result.measure));
+    else status = result.status;
+  }
+  FlowTrace trace = trace_states(step, all, h, minimiser);
+  trace.status = status;
+  if (states) *states = std::move(all);
   return trace;
 }
 
@@ -153,5 +157,7 @@ template Minimiser<QuantileFunction> find_minimiser<QuantileStep>(QuantileStep, 
 template FlowTrace trace_flow<GaussianStep>(GaussianStep, const Gaussian&, double, int, const Minimiser<Gaussian>&, std::vector<Gaussian>*);
 template FlowTrace trace_flow<QuantileStep>(QuantileStep, const QuantileFunction&, double, int, const Minimiser<QuantileFunction>&,
                                             std::vector<QuantileFunction>*);
+template FlowTrace trace_states<GaussianStep>(const GaussianStep&, const std::vector<Gaussian>&, double, const Minimiser<Gaussian>&);
+template FlowTrace trace_states<QuantileStep>(const QuantileStep&, const std::vector<QuantileFunction>&, double, const Minimiser<QuantileFunction>&);
 
 }  // namespace jko::analysis

@@ -37,7 +37,6 @@ struct FlowTrace {
     double residual = std::numeric_limits<double>::quiet_NaN();   ///< eps of theory.md b7
     double gap = std::numeric_limits<double>::quiet_NaN();
     double w2_bound = std::numeric_limits<double>::quiet_NaN();
-    double objective = std::numeric_limits<double>::quiet_NaN();
   };
   Status status = Status::not_run;  ///< of the flow; a trace that is not converged decides nothing
   std::string measure;              ///< "Gaussian, d = 2" or "quantile function, 400 cells"
@@ -57,6 +56,11 @@ struct FlowTrace {
 template <class Step>
 [[nodiscard]] FlowTrace trace_flow(Step step, const typename Step::Measure& start, double h, int steps, const Minimiser<typename Step::Measure>& minimiser = {},
                                    std::vector<typename Step::Measure>* states = nullptr);
+
+/// The trace of given states rho_0, ..., rho_n, whatever made them: the residuals are first_order_error() between them (energies/slope.hpp). `step` only values energies.
+template <class Step>
+[[nodiscard]] FlowTrace trace_states(const Step& step, const std::vector<typename Step::Measure>& states, double h,
+                                     const Minimiser<typename Step::Measure>& minimiser = {});
 
 /// Bounds of rounding errors: of a sum of N terms (N + 8) epsilon times the sum of their sizes; of a distance 16 epsilon times the measure's second
 /// moment's root plus four times the computed distance of the measure to itself (zero but for rounding).

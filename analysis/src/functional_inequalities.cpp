@@ -155,7 +155,7 @@ HardyBounds hardy_bounds(const Model& model, double lower, double upper, Index c
   Vector mass(cells);
   for (Index i = 0; i < cells; ++i) mass[i] = width * std::exp(least - energy[i]) * ramp(energy[i + 1] - energy[i]);
   const double total = mass.sum(), log_z = std::log(total) - least;
-  // The cell boundary nearest the median: with any point in place of the median both theorems' lower bounds of the rates lose at most what the refinement shows.
+  // The cell boundary nearest the median: off by at most half a cell, which changes the bounds by O(width).
   Index median = 0;
   for (double below = 0; median < cells && below + 0.5 * mass[median] < 0.5 * total; ++median) below += mass[median];
   median = std::clamp<Index>(median, 1, cells - 1);

@@ -35,8 +35,8 @@ struct Bounded {
 /// Two-sided bounds of the best rates by Hardy-type constants: with m the median of pi on [lower, upper], T(x) = pi([x, upper]), G(x) = int_m^x dy/pi(y), and their mirror images,
 ///   Poincare:     B = max sup_x T G,                       lambda_1 in [1/(4 beta B), 2/(beta B)]           Muckenhoupt; [BobkovGoetze1999]
 ///   log-Sobolev:  b = max sup_x T G log(1 + 1/(2T)),  b' = max sup_x T G log(1 + e^2/T),   lambda in [1/(2 beta b'), 2/(beta b)]  [BartheRoberto2003]
-/// (their C in Ent(f^2) <= C int f'^2 is 2/(beta lambda)). Psi is interpolated linearly between cells + 1 points; the integrals are then exact: second order. The constants are the
-/// best known simple ones, wide by design (a factor near 8); they hold without any convexity.
+/// (their C in Ent(f^2) <= C int f'^2 is 2/(beta lambda)). Psi is interpolated linearly between cells + 1 points; the integrals are then exact, the median is that of
+/// the nearest point: first order in the width. Wide by design (a factor near 8); no convexity is needed.
 struct HardyBounds {
   double poincare_lower = 0, poincare_upper = 0;
   double log_sobolev_lower = 0, log_sobolev_upper = 0;

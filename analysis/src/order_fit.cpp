@@ -77,7 +77,7 @@ OrderRange fit_order_range(const ConstVectorRef& h, const ConstVectorRef& error,
       // The next term of the expansion, which the model leaves out, is taken to be (b h)^2.
       const double neglected = std::abs(fit.pseudo_inverse.row(1).dot((fit.coefficients[2] * h.segment(first, n)).array().square().matrix()));
       const double given = fit.pseudo_inverse.row(1).cwiseAbs().dot(relative.segment(first, n));
-      const double half_width = std::max({scatter, change, neglected}) + given;
+      const double half_width = scatter + change + neglected + given;
       if (half_width < best.half_width) best = {order, half_width, fit.coefficients[2], std::exp(fit.coefficients[0]), first, first + n - 1};
     }
   }

@@ -17,8 +17,8 @@ struct OrderFit {
 /// The order in the asymptotic range, found automatically.
 struct OrderRange {
   double order = 0;
-  /// Half the width of an interval for the order: the largest of the 95 % interval of the regression (Student's t, so few points give wide intervals), of the order's
-  /// change when the coarsest point is left out and of the effect of a next term (b h)^2, plus the largest effect that the given uncertainties can have.
+  /// Half the width of an interval for the order: the sum of the 95 % interval of the regression (Student's t, so few points give wide intervals), of the order's
+  /// change when the coarsest point is left out, of the effect of a next term (b h)^2 and of the largest effect that the given uncertainties can have.
   double half_width = 0;
   double next_term = 0;   ///< b in error = C h^p exp(b h): how far the range is from pure asymptotics
   double constant = 0;    ///< C

@@ -161,7 +161,7 @@ std::vector<CellSummary> summarise(const DesignBlocks& blocks) {
   std::vector<CellSummary> out;
   const auto per_cell = static_cast<std::size_t>(blocks.per_cell_);
   for (std::size_t c = 0; c < blocks.cells_.size(); ++c) {
-    CellSummary summary{blocks.cells_[c], Moments(blocks.dimension_), 0, Matrix::Zero(blocks.dimension_, blocks.dimension_), 0};
+    CellSummary summary{blocks.cells_[c], Moments(blocks.dimension_), 0, Matrix::Zero(blocks.dimension_, blocks.dimension_), 0, {}};
     Matrix mean = summary.covariance_error, square = mean;
     double cpu = 0;
     for (std::size_t b = 0; b < per_cell; ++b) {
@@ -172,12 +172,21 @@ std::vector<CellSummary> summarise(const DesignBlocks& blocks) {
       const Matrix covariance = block.moments.covariance();
       mean += covariance / static_cast<double>(per_cell);
       square += covariance.cwiseAbs2() / static_cast<double>(per_cell);
+      summary.block_covariances.push_back(covariance);
     }
     summary.covariance_error = ((square - mean.cwiseAbs2()).cwiseMax(0) / static_cast<double>(per_cell - 1)).cwiseSqrt();
     summary.cpu_per_replication = cpu / (summary.moments.count() + static_cast<double>(summary.failed));
     out.push_back(std::move(summary));
   }
   return out;
+}
+
+double scatter_error(const CellSummary& summary, const std::function<double(const Matrix&)>& statistic) {
+  const auto n = static_cast<double>(summary.block_covariances.size());
+  double mean = 0, square = 0;
+  for (const Matrix& covariance : summary.block_covariances) mean += statistic(covariance) / n;
+  for (const Matrix& covariance : summary.block_covariances) square += std::pow(statistic(covariance) - mean, 2);
+  return std::sqrt(square / (n * (n - 1)));
 }
 
 }  // namespace jko::analysis

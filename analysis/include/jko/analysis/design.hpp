@@ -83,7 +83,10 @@ struct CellSummary {
   Index failed = 0;          ///< replications without an outcome
   Matrix covariance_error;   ///< s.e. of each covariance from the scatter of the blocks': no normality assumed; blocks - 1 degrees of freedom
   double cpu_per_replication = 0;  ///< seconds
+  std::vector<Matrix> block_covariances;  ///< of each block, for standard errors of other statistics of the covariance
 };
+/// s.e. of a statistic of the covariance from its scatter over the blocks (blocks - 1 degrees of freedom).
+[[nodiscard]] double scatter_error(const CellSummary& summary, const std::function<double(const Matrix&)>& statistic);
 /// Throws NotConverged unless all blocks are there.
 [[nodiscard]] std::vector<CellSummary> summarise(const DesignBlocks& blocks);
 

@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
 #include <fmt/format.h>
@@ -16,6 +17,7 @@ namespace jko {
 namespace {
 
 double min_density(const Gaussian&) { return std::numeric_limits<double>::quiet_NaN(); }
+double min_density(const Particles&) { return std::numeric_limits<double>::quiet_NaN(); }
 double min_density(const QuantileFunction& measure) { return measure.cell_densities().minCoeff(); }
 double min_density(const GridDensity& measure) {
   double least = std::numeric_limits<double>::infinity();
@@ -29,7 +31,13 @@ concept Geodesic = requires(const Measure& m) { geodesic(m, m, 1.0); };
 
 bool is_measure(const Gaussian&) { return true; }
 bool is_measure(const GridDensity& measure) { return measure.dimension() > 0; }
+bool is_measure(const Particles&) { return true; }
 bool is_measure(const QuantileFunction& measure) { return measure.is_monotone(); }
+
+/// W2, or for labelled particles the metric their step is exact for.
+template <class Measure>
+double distance(const Measure& a, const Measure& b) { return w2(a, b); }
+double distance(const Particles& a, const Particles& b) { return label_distance(a, b); }
 
 /// Time step dependent extrapolation of BDF2.
 struct Bdf2 {
@@ -115,7 +123,7 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
       }
     }
     if constexpr (Geodesic<typename Step::Measure>) {
-      if (is_success(out.result.status)) out.result.w2_moved = w2(current.measure, out.result.measure);
+      if (is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
     }
   } catch (const DomainError&) {
     // Inputs were checked before the flow began: what is left is an extrapolation that is no measure.
@@ -247,10 +255,10 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
           const FlowState<Measure> half{state_.current.k, state_.current.t, first.result.measure, first.tangent};
           taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent, guess(h));
           if (is_success(taken.result.status)) {
-            if constexpr (Geodesic<Measure>) taken.result.w2_moved = w2(state_.current.measure, taken.result.measure);
+            if constexpr (Geodesic<Measure>) taken.result.w2_moved = distance(state_.current.measure, taken.result.measure);
             taken.result.w2_bound += first.result.w2_bound;  // steps of a (1/h + kappa)-convex functional add their errors
             taken.result.iterations += first.result.iterations + whole.result.iterations;
-            if constexpr (Geodesic<Measure>) error = w2(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
+            if constexpr (Geodesic<Measure>) error = distance(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
           }
         } else {
           taken = std::move(first);
@@ -299,6 +307,7 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
 
 template class Flow<EntropicStep>;
 template class Flow<GaussianStep>;
+template class Flow<ParticleStep>;
 template class Flow<QuantileStep>;
 
 }  // namespace jko

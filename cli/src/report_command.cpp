@@ -30,15 +30,6 @@ validation::StudyOptions options(const Arguments& a, Console& console) {
   return {a.scale == "full" ? validation::Scale::full : validation::Scale::quick, a.seed, a.threads, a.data, &console};
 }
 
-validation::StudyResult run(const validation::Study& study, const validation::StudyOptions& o) {
-  const auto begin = std::chrono::steady_clock::now();
-  validation::StudyResult result = study.run(o);
-  result.study = study.name;
-  result.title = study.title;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return result;
-}
-
 void print(const validation::StudyResult& r) {
   fmt::print("{} ({:.1f} s)\n", r.title, r.seconds);
   for (const auto& c : r.checks) {
@@ -63,7 +54,7 @@ void add_study(CLI::App& app, int& status) {
     const auto& study = validation::find_study(a->name);
     Console console;
     const auto o = options(*a, console);
-    const auto result = run(study, o);
+    const auto result = validation::run_study(study, o);
     if (!a->out.empty()) validation::write_study(result, o, a->out);
     if (a->json) fmt::print("{}", validation::study_json(result, o));
     else print(result);
@@ -82,7 +73,7 @@ void add_report(CLI::App& app, int& status) {
     const auto o = options(*a, console);
     std::vector<validation::StudyResult> results;
     for (const auto& study : validation::studies()) {
-      results.push_back(run(study, o));
+      results.push_back(validation::run_study(study, o));
       if (!a->json) print(results.back());
       if (console.stop_requested()) {
         fmt::print(stderr, "jko: stopped before the report was complete; nothing was written\n");

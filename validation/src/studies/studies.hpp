@@ -10,5 +10,6 @@ namespace jko::validation {
 [[nodiscard]] StudyResult offline(const StudyOptions& options);
 [[nodiscard]] StudyResult ice_core(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);
+[[nodiscard]] StudyResult offline_limits(const StudyOptions& options);
 
 }  // namespace jko::validation

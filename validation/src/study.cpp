@@ -18,6 +18,8 @@ const std::vector<Study>& studies() {
       {"ice-core", "Real data: the GRIP ice core", ice_core},
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
       {"corrector", "The first-order corrector of JKO", corrector},
+      {"inequalities", "Inequalities of JKO steps and flows", inequalities},
+      {"functional-inequalities", "Functional inequalities, their constants and the decay of JKO", functional_inequalities},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},
       {"online", "Online statistical JKO: a fresh batch in every step", online},
       {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},

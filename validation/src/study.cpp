@@ -20,6 +20,7 @@ const std::vector<Study>& studies() {
       {"corrector", "The first-order corrector of JKO", corrector},
       {"inequalities", "Inequalities of JKO steps and flows", inequalities},
       {"functional-inequalities", "Functional inequalities, their constants and the decay of JKO", functional_inequalities},
+      {"inexact-jko", "JKO with inexact steps, and flow models run backwards", inexact_jko},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},
       {"online", "Online statistical JKO: a fresh batch in every step", online},
       {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},

@@ -9,6 +9,7 @@ namespace jko::validation {
 [[nodiscard]] StudyResult corrector(const StudyOptions& options);
 [[nodiscard]] StudyResult inequalities(const StudyOptions& options);
 [[nodiscard]] StudyResult functional_inequalities(const StudyOptions& options);
+[[nodiscard]] StudyResult inexact_jko(const StudyOptions& options);
 [[nodiscard]] StudyResult offline(const StudyOptions& options);
 [[nodiscard]] StudyResult ice_core(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);

@@ -15,14 +15,12 @@ namespace {
 
 struct Box {
   Vector lower, upper;
-  std::vector<bool> open;  ///< lower bound not admissible itself (beta > 0)
-  Box(const Model& model, const FitOptions& options) {
-    const auto list = model.parameter_list();
+  std::vector<bool> open;  ///< lower bound not admissible itself (a scale > 0)
+  Box(const std::vector<Parameter>& list, const FitOptions& options) {
     const auto count = static_cast<Index>(list.size());
     lower.resize(count);
     upper.resize(count);
-    open.assign(list.size(), false);
-    open.back() = options.lower.empty() || options.lower.back() <= 0;
+    for (std::size_t k = 0; k < list.size(); ++k) open.push_back(list[k].positive && (options.lower.empty() || options.lower[k] <= 0));
     for (Index i = 0; i < count; ++i) {
       const auto k = static_cast<std::size_t>(i);
       lower[i] = options.lower.empty() ? list[k].lower : std::max(options.lower[k], list[k].lower);
@@ -175,26 +173,24 @@ void search(const Objective& objective, const Box& box, Vector& x, Fit& fit) {
 
 }  // namespace
 
-Fit prepared_fit(const Model& model, const FitOptions& options) {
-  const auto list = model.parameter_list();
+Fit prepared_fit(const std::string& model, const std::vector<Parameter>& list, const FitOptions& options) {
   Fit out;
-  out.model = model.potential().describe();
+  out.model = model;
   out.fixed = options.fixed.empty() ? std::vector<bool>(list.size(), false) : options.fixed;
   if (out.fixed.size() != list.size()) throw ShapeError("fit: the list of fixed parameters does not fit the model");
   for (const auto* bounds : {&options.lower, &options.upper}) {
     if (!bounds->empty() && bounds->size() != list.size()) throw ShapeError("fit: the list of bounds does not fit the model");
   }
-  const Box box(model, options);
-  const Vector x = model.parameters();
-  for (Index i = 0; i < x.size(); ++i) {
+  const Box box(list, options);
+  for (Index i = 0; i < box.lower.size(); ++i) {
     out.names.push_back(list[static_cast<std::size_t>(i)].name);
     if (!(box.lower[i] <= box.upper[i])) throw DomainError(fmt::format("fit: the bounds of {} are [{}, {}], which is empty", out.names.back(), box.lower[i], box.upper[i]));
   }
   return out;
 }
 
-LikelihoodValue maximise(const Objective& objective, const Model& model, const FitOptions& options, Vector& x, Fit& fit) {
-  const Box box(model, options);
+LikelihoodValue maximise(const Objective& objective, const std::vector<Parameter>& list, const FitOptions& options, Vector& x, Fit& fit) {
+  const Box box(list, options);
   for (Index i = 0; i < x.size(); ++i) {
     if (!fit.fixed[static_cast<std::size_t>(i)]) x[i] = std::clamp(x[i], box.lower[i], box.upper[i]);
   }
@@ -211,8 +207,8 @@ LikelihoodValue maximise(const Objective& objective, const Model& model, const F
   return best;
 }
 
-void complete(const Objective& objective, const Model& model, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit) {
-  const Box box(model, options);
+void complete(const Objective& objective, const std::vector<Parameter>& list, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit) {
+  const Box box(list, options);
   const Index count = x.size();
   fit.log_likelihood = best.value;
   fit.estimate = x;

@@ -11,11 +11,20 @@ namespace jko::estimators {
 /// parameters -> value, gradient, expected information, and scores when asked for.
 using Objective = std::function<LikelihoodValue(const Vector& parameters, bool with_scores)>;
 
-/// Names, fixed parameters and bounds of the model; throws where the options do not fit it.
-[[nodiscard]] Fit prepared_fit(const Model& model, const FitOptions& options);
+/// Names, fixed parameters and bounds of a model with these parameters; throws where the options do not fit it.
+[[nodiscard]] Fit prepared_fit(const std::string& model, const std::vector<Parameter>& list, const FitOptions& options);
 /// Maximises from x (changed in place): Fisher scoring, NLopt where that fails. Sets status, gradient_norm, iterations.
-LikelihoodValue maximise(const Objective& objective, const Model& model, const FitOptions& options, Vector& x, Fit& fit);
+LikelihoodValue maximise(const Objective& objective, const std::vector<Parameter>& list, const FitOptions& options, Vector& x, Fit& fit);
 /// Estimate, log-likelihood, covariance and sandwich at the maximum.
-void complete(const Objective& objective, const Model& model, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit);
+void complete(const Objective& objective, const std::vector<Parameter>& list, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit);
+
+// The same for a Langevin model.
+[[nodiscard]] inline Fit prepared_fit(const Model& model, const FitOptions& options) { return prepared_fit(model.potential().describe(), model.parameter_list(), options); }
+inline LikelihoodValue maximise(const Objective& objective, const Model& model, const FitOptions& options, Vector& x, Fit& fit) {
+  return maximise(objective, model.parameter_list(), options, x, fit);
+}
+inline void complete(const Objective& objective, const Model& model, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit) {
+  complete(objective, model.parameter_list(), options, x, best, fit);
+}
 
 }  // namespace jko::estimators

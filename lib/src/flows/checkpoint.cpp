@@ -44,6 +44,7 @@ Matrix matrix(const Json& j) {
 
 /// What is common to all states of a flow: the masses of a quantile function; the dimension of a Gaussian.
 Json out_frame(const Gaussian& g) { return g.dimension(); }
+Json out_frame(const Particles& p) { return {{"dimension", p.dimension()}, {"weights", out(Matrix(p.weights()))}}; }
 Json out_frame(const QuantileFunction& q) { return out(Matrix(q.masses())); }
 
 template <class Measure>
@@ -66,8 +67,19 @@ struct Frame<QuantileFunction> {
   [[nodiscard]] QuantileFunction measure(const Matrix& coordinates) const { return {masses, coordinates.col(0)}; }
 };
 
+template <>
+struct Frame<Particles> {
+  Index dimension;
+  Vector weights;
+  explicit Frame(const Json& j) : dimension(j.at("dimension").get<Index>()), weights(matrix(j.at("weights")).col(0)) {}
+  [[nodiscard]] Particles measure(const Matrix& coordinates) const {
+    if (coordinates.size() != dimension * weights.size()) throw ParseError("", 0, 0, "a state has the wrong size");
+    return {coordinates.reshaped(dimension, weights.size()), weights};
+  }
+};
+
 template <class Measure>
-constexpr const char* measure_name = std::is_same_v<Measure, Gaussian> ? "gaussian" : "quantile_function";
+constexpr const char* measure_name = std::is_same_v<Measure, Gaussian> ? "gaussian" : std::is_same_v<Measure, Particles> ? "particles" : "quantile_function";
 
 template <class Measure>
 Json out(const FlowState<Measure>& s) {
@@ -124,6 +136,7 @@ void save(const std::filesystem::path& path, const FlowCheckpoint<Measure>& c, c
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<Gaussian>& c, const std::string& label) { save(path, c, label); }
+void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<Particles>& c, const std::string& label) { save(path, c, label); }
 void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<QuantileFunction>& c, const std::string& label) { save(path, c, label); }
 
 template <class Measure>
@@ -157,6 +170,7 @@ FlowCheckpoint<Measure> load_checkpoint(const std::filesystem::path& path, const
 }
 
 template FlowCheckpoint<Gaussian> load_checkpoint<Gaussian>(const std::filesystem::path&, const std::string&);
+template FlowCheckpoint<Particles> load_checkpoint<Particles>(const std::filesystem::path&, const std::string&);
 template FlowCheckpoint<QuantileFunction> load_checkpoint<QuantileFunction>(const std::filesystem::path&, const std::string&);
 
 }  // namespace jko

@@ -2,6 +2,7 @@
 
 #include <jko/core/check.hpp>
 #include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
 #include <fmt/format.h>
@@ -15,10 +16,17 @@ namespace jko {
 namespace {
 
 double min_density(const Gaussian&) { return std::numeric_limits<double>::quiet_NaN(); }
+double min_density(const Particles&) { return std::numeric_limits<double>::quiet_NaN(); }
 double min_density(const QuantileFunction& measure) { return measure.cell_densities().minCoeff(); }
 
 bool is_measure(const Gaussian&) { return true; }
+bool is_measure(const Particles&) { return true; }
 bool is_measure(const QuantileFunction& measure) { return measure.is_monotone(); }
+
+/// W2, or for labelled particles the metric their step is exact for.
+template <class Measure>
+double distance(const Measure& a, const Measure& b) { return w2(a, b); }
+double distance(const Particles& a, const Particles& b) { return label_distance(a, b); }
 
 /// Time step dependent extrapolation of BDF2.
 struct Bdf2 {
@@ -101,7 +109,7 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
         if (!is_measure(out.result.measure)) out.result.status = Status::order_lost;
       }
     }
-    if (is_success(out.result.status)) out.result.w2_moved = w2(current.measure, out.result.measure);
+    if (is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
   } catch (const DomainError&) {
     // Inputs were checked before the flow began: what is left is an extrapolation that is no measure.
     if (scheme == Scheme::jko) throw;
@@ -218,10 +226,10 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
           const FlowState<Measure> half{state_.current.k, state_.current.t, first.result.measure, first.tangent};
           taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent, guess(h));
           if (is_success(taken.result.status)) {
-            taken.result.w2_moved = w2(state_.current.measure, taken.result.measure);
+            taken.result.w2_moved = distance(state_.current.measure, taken.result.measure);
             taken.result.w2_bound += first.result.w2_bound;  // steps of a (1/h + kappa)-convex functional add their errors
             taken.result.iterations += first.result.iterations + whole.result.iterations;
-            error = w2(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
+            error = distance(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
           }
         } else {
           taken = std::move(first);
@@ -269,6 +277,7 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
 }
 
 template class Flow<GaussianStep>;
+template class Flow<ParticleStep>;
 template class Flow<QuantileStep>;
 
 }  // namespace jko

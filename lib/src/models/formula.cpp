@@ -1,192 +1,42 @@
 #include <jko/models/formula.hpp>
 
 #include <jko/core/check.hpp>
-#include <jko/core/nearest.hpp>
+
+#include "symbolic.hpp"
 
 #include <Eigen/Eigenvalues>
 #include <Eigen/LU>
 #include <fmt/format.h>
-#include <ginac/ginac.h>
-#include <muParser.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
-#include <cmath>
-#include <map>
-#include <mutex>
-#include <sstream>
 
 namespace jko {
 namespace {
-
-constexpr int chunk = 512;  // points evaluated at once: the buffers of a typical formula stay in the first-level cache
-
-/// GiNaC's reference counts are not atomic: one lock for all of its use.
-std::mutex& ginac_lock() {
-  static std::mutex lock;
-  return lock;
-}
-
-const std::vector<std::string>& functions() {
-  static const std::vector<std::string> names{"exp", "log", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "pow"};
-  return names;
-}
-
-struct Word {
-  std::string text;
-  std::size_t position;
-  bool call;  ///< followed by an opening parenthesis
-};
-
-std::vector<Word> words(std::string_view text) {
-  std::vector<Word> out;
-  const auto letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_'; };
-  const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) || c == '.'; };
-  for (std::size_t i = 0; i < text.size();) {
-    if (digit(text[i])) {  // a number, with its exponent
-      while (i < text.size() && digit(text[i])) ++i;
-      if (i < text.size() && (text[i] == 'e' || text[i] == 'E')) {
-        std::size_t j = i + 1;
-        if (j < text.size() && (text[j] == '+' || text[j] == '-')) ++j;
-        if (j < text.size() && digit(text[j])) {
-          while (j < text.size() && digit(text[j])) ++j;
-          i = j;
-        }
-      }
-    } else if (letter(text[i])) {
-      std::size_t j = i;
-      while (j < text.size() && (letter(text[j]) || std::isdigit(static_cast<unsigned char>(text[j])))) ++j;
-      std::size_t k = j;
-      while (k < text.size() && text[k] == ' ') ++k;
-      out.push_back({std::string(text.substr(i, j - i)), i, k < text.size() && text[k] == '('});
-      i = j;
-    } else {
-      ++i;
-    }
-  }
-  return out;
-}
-
-/// One component of a derivative: a constant, or the index of a bytecode.
-struct Component {
-  std::string code;  ///< muParser text; empty for zero
-};
-
-/// A set of muParser evaluators with buffers of their own; taken by one thread at a time.
-class Evaluator {
- public:
-  Evaluator(int variables, int parameters, const std::vector<Component>& components)
-      : buffers_(static_cast<std::size_t>(variables + parameters), std::vector<double>(chunk)), result_(chunk) {
-    for (const Component& component : components) {
-      parsers_.emplace_back();
-      if (component.code.empty()) continue;
-      mu::Parser& parser = parsers_.back();
-      parser.DefineFun("pow", static_cast<double (*)(double, double)>(std::pow));
-      parser.DefineFun("log", static_cast<double (*)(double)>(std::log));
-      for (int i = 0; i < variables + parameters; ++i) {
-        parser.DefineVar(i < variables ? fmt::format("v{}", i) : fmt::format("p{}", i - variables), buffers_[static_cast<std::size_t>(i)].data());
-      }
-      parser.SetExpr(component.code);
-    }
-    used_.reserve(components.size());
-    for (const Component& component : components) used_.push_back(!component.code.empty());
-  }
-
-  void run(const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) {
-    const Index variables = points.rows();
-    for (Index j = 0; j < theta.size(); ++j) std::fill(buffers_[static_cast<std::size_t>(variables + j)].begin(), buffers_[static_cast<std::size_t>(variables + j)].end(), theta[j]);
-    for (Index begin = 0; begin < points.cols(); begin += chunk) {
-      const Index n = std::min<Index>(chunk, points.cols() - begin);
-      for (Index i = 0; i < variables; ++i) {
-        for (Index k = 0; k < n; ++k) buffers_[static_cast<std::size_t>(i)][static_cast<std::size_t>(k)] = points(i, begin + k);
-      }
-      for (std::size_t c = 0; c < parsers_.size(); ++c) {
-        const auto row = static_cast<Index>(c);
-        if (!used_[c]) {
-          out.row(row).segment(begin, n).setZero();
-          continue;
-        }
-        parsers_[c].Eval(result_.data(), static_cast<int>(n));
-        for (Index k = 0; k < n; ++k) out(row, begin + k) = result_[static_cast<std::size_t>(k)];
-      }
-    }
-  }
-
- private:
-  std::vector<std::vector<double>> buffers_;
-  std::vector<double> result_;
-  std::vector<mu::Parser> parsers_;
-  std::vector<bool> used_;
-};
 
 class Formula final : public Potential {
  public:
   Formula(std::string_view text, int dimension, const std::vector<Parameter>& bounds) : text_(text), dimension_(dimension) {
     check_at_least("formula", "dimension", dimension, 1);
-    const auto fail = [](std::size_t position, std::string_view message) { throw ParseError("formula", 0, static_cast<long>(position) + 1, message); };
-    if (text.find_first_not_of(" \t") == std::string_view::npos) fail(0, "the formula is empty");
     std::vector<std::string> variable_names;
     for (int i = 0; i < dimension; ++i) variable_names.push_back(dimension == 1 ? "x" : fmt::format("x{}", i + 1));
-    for (const Word& word : words(text)) {
-      if (word.call) {
-        if (std::find(functions().begin(), functions().end(), word.text) == functions().end()) {
-          fail(word.position, fmt::format("unknown or not smooth function '{}'; the nearest known one is '{}'", word.text, nearest_name(word.text, functions())));
-        }
-        continue;
-      }
-      if (word.text == "Pi" || std::find(variable_names.begin(), variable_names.end(), word.text) != variable_names.end()) continue;
-      const bool numbered = word.text.size() > 1 && word.text[0] == 'x' && std::all_of(word.text.begin() + 1, word.text.end(), [](char c) { return std::isdigit(static_cast<unsigned char>(c)); });
-      if (word.text == "x" || numbered) {
-        fail(word.position, fmt::format("variable '{}' is unknown: with dimension {} the variables are {}", word.text, dimension, fmt::join(variable_names, ", ")));
-      }
-      if (word.text == "beta") fail(word.position, "'beta' is the inverse temperature's name and cannot be a parameter of the potential");
-      for (const char* reserved : {"I", "Euler", "Catalan", "Digits"}) {
-        if (word.text == reserved) fail(word.position, fmt::format("'{}' is a reserved name", word.text));
-      }
-      const auto same = [&](const Parameter& p) { return p.name == word.text; };
-      if (std::none_of(parameters_.begin(), parameters_.end(), same)) {
-        const auto bound = std::find_if(bounds.begin(), bounds.end(), same);
-        parameters_.push_back(bound != bounds.end() ? *bound : Parameter{word.text});
-      }
+    collect_parameters("formula", text, variable_names, bounds, parameters_);
+    if (std::any_of(parameters_.begin(), parameters_.end(), [](const Parameter& p) { return p.name == "beta"; })) {
+      throw ParseError("formula", 0, static_cast<long>(text.find("beta")) + 1, "'beta' is the inverse temperature's name and cannot be a parameter of the potential");
     }
+    function_ = std::make_unique<SymbolicFunction>("formula", text, variable_names, parameters_);
     const std::lock_guard guard(ginac_lock());
-    GiNaC::symtab table;
-    for (int i = 0; i < dimension; ++i) {
-      variables_.emplace_back(fmt::format("v{}", i));
-      table[variable_names[static_cast<std::size_t>(i)]] = variables_.back();
-    }
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      symbols_.emplace_back(fmt::format("p{}", i));
-      table[parameters_[i].name] = symbols_.back();
-    }
-    try {
-      GiNaC::parser reader(table, true);
-      expression_ = reader(text_);
-    } catch (const GiNaC::parse_error& e) {
-      fail(e.column > 0 ? e.column - 1 : 0, "the formula cannot be understood from here on");
-    } catch (const std::exception& e) {
-      fail(0, fmt::format("the formula has no value: {}", e.what()));
-    }
+    const auto& variables = function_->variables();
+    const GiNaC::ex& expression = function_->expression();
     hessian_is_constant_ = true;
-    for (const auto& a : variables_) {
-      for (const auto& b : variables_) {
-        const GiNaC::ex second = expression_.diff(a).diff(b).expand();
-        for (const auto& c : variables_) hessian_is_constant_ = hessian_is_constant_ && !second.has(c);
+    for (const auto& a : variables) {
+      for (const auto& b : variables) {
+        const GiNaC::ex second = expression.diff(a).diff(b).expand();
+        for (const auto& c : variables) hessian_is_constant_ = hessian_is_constant_ && !second.has(c);
       }
     }
     if (hessian_is_constant_) degree_ = 2;
-    else if (dimension == 1 && expression_.expand().is_polynomial(variables_[0])) degree_ = expression_.expand().degree(variables_[0]);
+    else if (dimension == 1 && expression.expand().is_polynomial(variables[0])) degree_ = expression.expand().degree(variables[0]);
   }
-
-  ~Formula() override {
-    const std::lock_guard guard(ginac_lock());
-    expression_ = 0;
-    variables_.clear();
-    symbols_.clear();
-  }
-  Formula(const Formula&) = delete;
-  Formula& operator=(const Formula&) = delete;
 
   [[nodiscard]] int dimension() const override { return dimension_; }
   [[nodiscard]] const std::vector<Parameter>& parameters() const override { return parameters_; }
@@ -194,10 +44,7 @@ class Formula final : public Potential {
 
   using Potential::evaluate;
   void evaluate(Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
-    std::unique_ptr<Evaluator> evaluator = take(which);
-    evaluator->run(points, theta, out);
-    const std::lock_guard guard(pool_lock_);
-    pools_[{which.x, which.theta}].push_back(std::move(evaluator));
+    function_->evaluate(which, points, theta, out);
   }
 
   [[nodiscard]] std::optional<Convexity> convexity(const ConstVectorRef& theta) const override {
@@ -243,60 +90,12 @@ class Formula final : public Potential {
   }
 
  private:
-  using Key = std::pair<int, int>;
-
-  /// The components of a derivative as muParser text, x indices fastest.
-  [[nodiscard]] const std::vector<Component>& components(Derivative which) const {
-    const std::lock_guard guard(ginac_lock());
-    auto found = code_.find({which.x, which.theta});
-    if (found != code_.end()) return found->second;
-    std::vector<GiNaC::ex> level{expression_};
-    const auto differentiate = [&](const std::vector<GiNaC::symbol>& by) {
-      std::vector<GiNaC::ex> next;
-      for (const auto& symbol : by) {
-        for (const GiNaC::ex& e : level) next.push_back(e.diff(symbol));
-      }
-      level = std::move(next);
-    };
-    for (int i = 0; i < which.x; ++i) differentiate(variables_);
-    for (int i = 0; i < which.theta; ++i) differentiate(symbols_);
-    std::vector<Component> out;
-    for (const GiNaC::ex& e : level) {
-      if (e.is_zero()) {
-        out.push_back({});
-        continue;
-      }
-      std::ostringstream code;
-      code.precision(17);
-      GiNaC::ex(e.evalf()).print(GiNaC::print_csrc_double(code));
-      out.push_back({code.str()});
-    }
-    return code_.emplace(Key{which.x, which.theta}, std::move(out)).first->second;
-  }
-
-  [[nodiscard]] std::unique_ptr<Evaluator> take(Derivative which) const {
-    {
-      const std::lock_guard guard(pool_lock_);
-      auto& pool = pools_[{which.x, which.theta}];
-      if (!pool.empty()) {
-        auto evaluator = std::move(pool.back());
-        pool.pop_back();
-        return evaluator;
-      }
-    }
-    return std::make_unique<Evaluator>(dimension_, parameter_count(), components(which));
-  }
-
   std::string text_;
   int dimension_;
   std::vector<Parameter> parameters_;
-  std::vector<GiNaC::symbol> variables_, symbols_;
-  GiNaC::ex expression_;
+  std::unique_ptr<SymbolicFunction> function_;
   bool hessian_is_constant_ = false;
   int degree_ = 1000;  ///< in x, of a polynomial; the large value says that it is none (or not one-dimensional)
-  mutable std::map<Key, std::vector<Component>> code_;
-  mutable std::mutex pool_lock_;
-  mutable std::map<Key, std::vector<std::unique_ptr<Evaluator>>> pools_;
 };
 
 }  // namespace

@@ -21,7 +21,7 @@ Vector Model::parameters() const {
 
 std::vector<Parameter> Model::parameter_list() const {
   std::vector<Parameter> list = potential_->parameters();
-  list.push_back({"beta", 0.0});
+  list.push_back({.name = "beta", .lower = 0.0, .positive = true});
   return list;
 }
 

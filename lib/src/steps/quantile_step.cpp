@@ -560,7 +560,8 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
     direction = -work.gradient();
     if (!work.solve(direction)) {
       residual = work.dual_norm();
-      result.status = Status::step_not_convex;
+      // Derivatives can be finite where the energy itself is not: log(x) left of zero.
+      result.status = std::isfinite(work.objective(x, y, h)) ? Status::step_not_convex : Status::not_finite;
       break;
     }
     const auto reach = work.reach(x, direction.col(0));

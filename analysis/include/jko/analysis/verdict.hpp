@@ -20,6 +20,8 @@ struct Check {
   double false_alarm = 0;         ///< the probability that a correct program fails it; 0 where no random number enters
   std::string tolerance_reason;   ///< how the tolerance was derived (replications, refinement, certificate)
   std::string reason;             ///< for inconclusive: the assumption that was not met
+  double p_value = std::numeric_limits<double>::quiet_NaN();    ///< of checks that rest on a test (statistics.hpp)
+  double effect = std::numeric_limits<double>::quiet_NaN();     ///< the deviation beside the p-value, in natural units
 };
 
 /// |statistic - bound| <= tolerance: pass, else fail; inconclusive where one of them is not finite.

@@ -15,6 +15,7 @@ struct Parameter {
   std::string name;
   double lower = -std::numeric_limits<double>::infinity();
   double upper = std::numeric_limits<double>::infinity();
+  bool positive = false;  ///< a scale: zero itself is inadmissible
 };
 
 /// Which partial derivative: its order in x and its order in theta.

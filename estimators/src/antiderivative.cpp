@@ -1,0 +1,81 @@
+#include "antiderivative.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace jko::estimators {
+namespace {
+
+constexpr int degree = Antiderivative::degree;
+
+double clenshaw(const std::array<double, degree + 2>& c, double z) {
+  double one = 0, two = 0;
+  for (std::size_t k = c.size() - 1; k > 0; --k) {
+    const double next = c[k] + 2 * z * one - two;
+    two = one;
+    one = next;
+  }
+  return c[0] + z * one - two;
+}
+
+}  // namespace
+
+Antiderivative::Antiderivative(double lower, double upper, const std::function<Vector(const Matrix&)>& f) {
+  struct Piece {
+    double lower, upper;
+    int depth;
+  };
+  static const Matrix cosine = [] {
+    Matrix out(degree + 1, degree + 1);
+    for (int k = 0; k <= degree; ++k) {
+      for (int i = 0; i <= degree; ++i) out(k, i) = std::cos(std::numbers::pi * k * (i + 0.5) / (degree + 1));
+    }
+    return out;
+  }();
+  std::vector<Piece> todo;
+  for (int i = 3; i >= 0; --i) todo.push_back({lower + (upper - lower) * i / 4, lower + (upper - lower) * (i + 1) / 4, 0});
+  double sum = 0;
+  while (!todo.empty()) {
+    const Piece piece = todo.back();
+    todo.pop_back();
+    const double middle = 0.5 * (piece.lower + piece.upper), half = 0.5 * (piece.upper - piece.lower);
+    Vector c = cosine * f(middle + half * cosine.row(1).array()) * (2.0 / (degree + 1));
+    c[0] *= 0.5;
+    if (!c.allFinite()) {
+      ok_ = false;
+      return;
+    }
+    if (std::max(std::abs(c[degree]), std::abs(c[degree - 1])) > 1e-14 * c.cwiseAbs().maxCoeff() && piece.depth < 40) {
+      todo.push_back({middle, piece.upper, piece.depth + 1});
+      todo.push_back({piece.lower, middle, piece.depth + 1});
+      continue;
+    }
+    Panel panel{piece.lower, piece.upper, 0, {}};
+    for (int k = 1; k <= degree + 1; ++k) {
+      const double before = k == 1 ? 2 * c[0] : c[k - 1], after = k < degree ? c[k + 1] : 0;
+      panel.series[static_cast<std::size_t>(k)] = half * (before - after) / (2 * k);
+    }
+    panel.series[0] = sum - clenshaw(panel.series, -1);
+    sum = panel.end = clenshaw(panel.series, 1);
+    panels_.push_back(panel);
+  }
+}
+
+double Antiderivative::operator()(double x) const {
+  const auto found = std::lower_bound(panels_.begin(), panels_.end() - 1, x, [](const Panel& panel, double value) { return panel.upper < value; });
+  if (!(found->upper > found->lower)) return found->end;
+  return clenshaw(found->series, (2 * x - found->lower - found->upper) / (found->upper - found->lower));
+}
+
+double Antiderivative::inverse(double value) const {
+  const auto found = std::lower_bound(panels_.begin(), panels_.end() - 1, value, [](const Panel& panel, double v) { return panel.end < v; });
+  double low = -1, high = 1;
+  for (int k = 0; k < 54; ++k) {  // bisection to the last bit: F increases
+    const double z = 0.5 * (low + high);
+    (clenshaw(found->series, z) < value ? low : high) = z;
+  }
+  return 0.5 * (found->lower + found->upper) + 0.25 * (low + high) * (found->upper - found->lower);
+}
+
+}  // namespace jko::estimators

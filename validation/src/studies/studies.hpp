@@ -14,5 +14,10 @@ namespace jko::validation {
 [[nodiscard]] StudyResult ice_core(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);
 [[nodiscard]] StudyResult offline_limits(const StudyOptions& options);
+[[nodiscard]] StudyResult online_limits(const StudyOptions& options);
+[[nodiscard]] StudyResult regimes(const StudyOptions& options);
+[[nodiscard]] StudyResult stationary_limits(const StudyOptions& options);
+[[nodiscard]] StudyResult offline_design(const StudyOptions& options);
+[[nodiscard]] StudyResult online_design(const StudyOptions& options);
 
 }  // namespace jko::validation

@@ -7,6 +7,9 @@ namespace jko::validation {
 [[nodiscard]] StudyResult treasury(const StudyOptions& options);
 [[nodiscard]] StudyResult order_in_h(const StudyOptions& options);
 [[nodiscard]] StudyResult corrector(const StudyOptions& options);
+[[nodiscard]] StudyResult inequalities(const StudyOptions& options);
+[[nodiscard]] StudyResult functional_inequalities(const StudyOptions& options);
+[[nodiscard]] StudyResult inexact_jko(const StudyOptions& options);
 [[nodiscard]] StudyResult offline(const StudyOptions& options);
 [[nodiscard]] StudyResult ice_core(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);

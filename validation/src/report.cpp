@@ -125,10 +125,10 @@ std::string svg_inline(const std::filesystem::path& file, const std::string& id,
   if (title != std::string::npos) svg.erase(title, svg.find("</title>") + 8 - title);
   svg.replace(0, 4, fmt::format("<svg role=\"img\" aria-label=\"{}\"", escaped(caption)));
   return replaced(std::move(svg), {{"fill=\"#ffffff\"", "fill=\"var(--bg)\""}, {"fill = 'black'", "fill = 'currentColor'"}, {"fill=\"black\"", "fill=\"currentColor\""}, {"color=\"black\"", "color=\"currentColor\""},
-                                   {"stroke=\"black\"", "stroke=\"currentColor\""}, {"stroke='black'", "stroke='currentColor'"}, {"rgb( 85,  85,  85)", "var(--soft)"}, {"rgb(230, 230, 230)", "var(--line)"},
+                                   {"stroke=\"black\"", "stroke=\"currentColor\""}, {"stroke='black'", "stroke='currentColor'"}, {"rgb( 85,  85,  85)", "var(--soft)"}, {"rgb(85,85,85)", "var(--soft)"}, {"rgb(230, 230, 230)", "var(--line)"},
                                    {"rgb(  0, 114, 178)", "var(--c0)"}, {"rgb(213,  94,   0)", "var(--c1)"}, {"rgb(  0, 158, 115)", "var(--c2)"}, {"rgb(204, 121, 167)", "var(--c3)"},
                                    {"rgb(230, 159,   0)", "var(--c4)"}, {"rgb( 86, 180, 233)", "var(--c5)"}, {"rgb( 68,  68,  68)", "var(--c6)"}, {"rgb(153, 153, 153)", "var(--c7)"},
-                                   {"id=\"gnuplot_plot_", "id=\"" + id + "-plot-"}, {"id=\"gp", "id=\"" + id + "-gp"}, {"id='gp", "id='" + id + "-gp"}, {"xlink:href='#gp", "xlink:href='#" + id + "-gp"}, {"url(#gp", "url(#" + id + "-gp"}});
+                                   {"id=\"gnuplot_", "id=\"" + id + "-"}, {"id='textbox", "id='" + id + "-textbox"}, {"id='greybox", "id='" + id + "-greybox"}, {"id=\"gp", "id=\"" + id + "-gp"}, {"id='gp", "id='" + id + "-gp"}, {"xlink:href='#gp", "xlink:href='#" + id + "-gp"}, {"url(#gp", "url(#" + id + "-gp"}});
 }
 
 /// Program, compiler and libraries; the same for every run of a build.

@@ -239,7 +239,7 @@ Config read_config(const std::filesystem::path& path) {
     throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
   }
   const Section top(file, "top level", root);
-  top.allow({"model", "energy", "initial", "flow", "grid", "simulate"});
+  top.allow({"model", "energy", "initial", "flow", "grid", "simulate", "claim"});
   if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
   const Section model(file, "model", *root["model"].as_table());
   std::optional<Section> energy;
@@ -346,6 +346,24 @@ Config read_config(const std::filesystem::path& path) {
         return (1 - t) * rho[i - 1] + t * rho[i];
       };
       config.start = initial.located(&density, [&] { return QuantileFunction::from_density(at, x[0], x[x.size() - 1], cells); });
+    }
+  }
+
+  if (const toml::node* node = root.get("claim")) {
+    if (!node->is_array_of_tables()) top.fail(node, "claims are tables of their own: [[claim]]");
+    for (const toml::node& entry : *node->as_array()) {
+      const Section claim(file, "claim", *entry.as_table());
+      claim.allow({"id", "text", "source", "functional", "equals", "at_most", "tolerance", "reason"});
+      const toml::node *equals = claim.find("equals"), *at_most = claim.find("at_most");
+      if (!equals == !at_most) claim.fail(nullptr, "give either 'equals' or 'at_most'");
+      const auto text = [&](const char* key) { return claim.text(key, claim.need(key)); };
+      config.claims.push_back({text("id"), text("text"), text("source"), text("functional"), text("reason"), at_most != nullptr,
+                               claim.number(at_most ? "at_most" : "equals", at_most ? *at_most : *equals), claim.positive("tolerance", claim.need("tolerance"))});
+      claim.located(claim.find("functional"), [&] {
+        const auto phi = formula(config.claims.back().functional);
+        if (phi->parameter_count() > 0) throw DomainError(fmt::format("'functional' may contain x only, not '{}'", phi->parameters().front().name));
+        return 0;
+      });
     }
   }
 

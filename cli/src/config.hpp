@@ -13,6 +13,14 @@
 
 namespace jko::cli {
 
+/// A [[claim]]: what the user's theory says of E phi(X) at the flow's final time.
+struct Claim {
+  std::string id, text, source, functional, reason;  ///< functional: phi, a formula in x; reason: of the tolerance
+  bool at_most = false;                              ///< an upper bound, else an equality
+  double value = 0;
+  double tolerance = 0;                              ///< of the theory's side, > 0
+};
+
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
@@ -21,6 +29,7 @@ struct Config {
   std::variant<Gaussian, QuantileFunction> start;
   bool gaussian_step = false;
   FlowOptions flow;
+  std::vector<Claim> claims;
   // [simulate]
   double dt = 0.1;
   Index observations = 100;

@@ -152,6 +152,31 @@ with tempfile.TemporaryDirectory() as name:
     refused(["fit", data, "--model", "ou", "--estimator", "guess"], "guess")
     refused(["fit", data], "--model")
     refused(["study", "order-in-hh"], "order-in-h")
+    refused(["study", "regimes", "--set", "potental=x^2"], "potental", "potential")
+    refused(["study", "regimes", "--set", "potential"], "--set")
+    refused(["study", "order-in-h", "--shard", "0/2", "--out", folder / "s"], "order-in-h", "shards")
+    refused(["study", "online-design", "--shard", "2/2", "--out", folder / "s"], "shard")
+    refused(["study", "merge", folder / "nowhere"], "nowhere")
+    status, out, err = run("study", "list")
+    expect(status == 0 and "--set potential=" in out and "--shard" in out, f"study list names the settings: {err}")
+    # The user's own model: a convex formula passes; a potential whose parameters are not identified is inconclusive, not passed.
+    own = ["study", "regimes", "--set", "potential=a/2*x^2+b*cos(x)", "--set", "parameters=a=2,b=0.5", "--set", "beta=2", "--set", "t=0.5", "--json"]
+    status, out, err = run(*own)
+    expect(status == 0 and all(c["verdict"] == "pass" for c in json.loads(out)["checks"]), f"own model: {status} {out} {err}")
+    own[4] = "potential=(a+b)/2*x^2"
+    status, out, err = run(*own)
+    expect(status == 3 and "not identified" in json.loads(out)["checks"][0]["reason"], f"own model, not identified: {status} {err}")
+
+    # Own claims: pass, fail, and inconclusive where the flow is too coarse for the tolerance; a mistake names its line.
+    claims = (source / "docs/examples/claims.toml").read_text()
+    status, out, err = run("study", source / "docs/examples/claims.toml", "--json")
+    expect(status == 0 and len(json.loads(out)["checks"]) == 2, f"claims: {status} {out} {err}")
+    status, out, err = run("study", config(claims.replace("0.9655274911", "0.97"), "wrong.toml"), "--json")
+    expect(status == 1 and json.loads(out)["checks"][0]["verdict"] == "fail", f"a wrong claim fails: {status} {err}")
+    status, out, err = run("study", config(claims.replace("tolerance  = 1e-4", "tolerance  = 1e-12"), "sharp.toml"), "--json")
+    expect(status == 3 and "own error" in json.loads(out)["checks"][0]["reason"], f"a claim sharper than the flow is inconclusive: {status} {err}")
+    refused(["study", config(claims.replace('functional = "x"', 'functional = "c*x"'), "param.toml")], "param.toml:", "'c'")
+    refused(["study", config(claims.replace("at_most    =", "at_least   ="), "key.toml")], "key.toml:", "at_most")
 
     # A huge file is read, and quickly.
     rows = 400000

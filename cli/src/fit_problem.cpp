@@ -106,6 +106,13 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
       throw DomainError("fit: there is no --interaction to have such parameters");
     }
     out.parameters = energy.parameter_list();
+    // The flow's fits are local: without a start of the user's they begin where the first-order conditions end.
+    if (a.estimator != "first-order" && a.start.empty() && dimension == 1) {
+      estimators::FirstOrderOptions options;
+      for (const Parameter& p : out.parameters) options.fixed.push_back(fixed.contains(p.name));
+      const auto first = estimators::fit_first_order(*snapshots, energy, options).fit;
+      if (is_success(first.status)) energy.set_parameters(first.estimate);
+    }
     out.start = energy.parameters();
     if (!a.bounds.empty()) throw DomainError("fit: --bounds does not go with snapshots");
     add_bounds(out, fixed, a.bounds);

@@ -23,6 +23,7 @@ const std::vector<Study>& studies() {
       {"inexact-jko", "JKO with inexact steps, and flow models run backwards", inexact_jko},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},
       {"online", "Online statistical JKO: a fresh batch in every step", online},
+      {"estimators", "Estimators: reported covariances against replications", estimators},
       {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},
       {"online-limits", "Limit law of online statistical JKO, any potential", online_limits, own_case_settings()},
       {"regimes", "Joint regimes of batch size and step size", regimes, own_case_settings()},

@@ -1,5 +1,11 @@
 #include <jko/analysis/verdict.hpp>
 
+#include <jko/core/check.hpp>
+
+#include <boost/math/distributions/normal.hpp>
+#include <boost/math/distributions/students_t.hpp>
+#include <fmt/format.h>
+
 #include <cmath>
 #include <utility>
 
@@ -45,6 +51,20 @@ Check check_at_most(std::string id, std::string claim, std::string source, doubl
                     std::string tolerance_reason) {
   return make(std::move(id), std::move(claim), std::move(source), statistic, bound, tolerance, std::move(tolerance_reason),
               statistic <= bound + tolerance);
+}
+
+Check check_sampled(std::string id, std::string claim, std::string source, double measured, double known, const Sampling& sampling) {
+  if (!(sampling.false_alarm > 0 && sampling.false_alarm < 1)) throw DomainError("check_sampled: false_alarm must lie in (0, 1)");
+  check_nonnegative("check_sampled", "allowance", sampling.allowance);
+  const double tail = 0.5 * sampling.false_alarm;
+  const double q = std::isfinite(sampling.degrees) ? boost::math::quantile(boost::math::complement(boost::math::students_t(sampling.degrees), tail))
+                                                   : boost::math::quantile(boost::math::complement(boost::math::normal(), tail));
+  std::string why = fmt::format("{:.2f} s.e. of {:.3g}", q, sampling.standard_error);
+  if (sampling.allowance > 0) why += fmt::format(", and {:.2g}", sampling.allowance);
+  if (!sampling.what.empty()) why += ": " + sampling.what;
+  Check check = check_equal(std::move(id), std::move(claim), std::move(source), measured, known, q * sampling.standard_error + sampling.allowance, std::move(why));
+  check.false_alarm = sampling.false_alarm;
+  return check;
 }
 
 Check inconclusive(std::string id, std::string claim, std::string source, std::string reason) {

@@ -351,10 +351,15 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["simulate"].is_table()) {
     const Section simulate(file, "simulate", *root["simulate"].as_table());
-    simulate.allow({"dt", "n", "paths", "start"});
+    simulate.allow({"dt", "n", "paths", "snapshots", "substeps", "start"});
     config.dt = simulate.positive("dt", simulate.need("dt"));
     config.observations = simulate.count("n", simulate.need("n"));
     if (const auto* node = simulate.find("paths")) config.paths = simulate.count("paths", *node);
+    if (const auto* node = simulate.find("snapshots")) {
+      if (simulate.find("paths")) simulate.fail(node, "'paths' and 'snapshots' exclude each other");
+      config.snapshots = simulate.count("snapshots", *node);
+    }
+    if (const auto* node = simulate.find("substeps")) config.substeps = simulate.count("substeps", *node);
     config.simulation_start = Vector::Zero(config.model->dimension());
     if (const auto* node = simulate.find("start")) {
       config.simulation_start = simulate.vector("start", *node);

@@ -25,6 +25,8 @@ struct Config {
   double dt = 0.1;
   Index observations = 100;
   int paths = 1;
+  int snapshots = 0;                                 ///< points a time, each of a path of its own; 0: paths
+  int substeps = 100;                                ///< Euler-Maruyama steps between two times
   Vector simulation_start;                           ///< [simulate] start; default: zero
 };
 

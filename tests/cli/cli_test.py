@@ -49,7 +49,7 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fly")[0] == 2, "an unknown command is misuse")
 
     # Every example runs, and its JSON has the promised fields.
-    for example in ["ou.toml", "double_well.toml"]:
+    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml"]:
         out = folder / example
         status, _, err = run("flow", source / "docs/examples" / example, "--out", out)
         expect(status == 0, f"{example}: {status} {err}")
@@ -64,6 +64,11 @@ with tempfile.TemporaryDirectory() as name:
     first = data.read_bytes()
     run("simulate", source / "docs/examples/ou.toml", "--out", data, "--seed", 3, "--threads", 2)
     expect(first == data.read_bytes(), "simulate does not depend on threads")
+    panel = run("simulate", config(good.replace("n  = 500", "n = 4\npaths = 3")))[1].splitlines()
+    expect(panel[0] == "path,t,x" and len(panel) == 1 + 3 * 5, "a panel has a path column")
+    snapshots = run("simulate", config(good.replace("n  = 500", "n = 4\nsnapshots = 7")))[1].splitlines()
+    expect(snapshots[0] == "t,x" and len(snapshots) == 1 + 4 * 7 and snapshots[1].split(",")[0] == snapshots[7].split(",")[0], "snapshots: seven points at each of four times")
+    refused(["simulate", config(good.replace("n  = 500", "n = 4\nsnapshots = 7\npaths = 2"))], "config.toml:23", "exclude")
     fit = folder / "fit.json"
     expect(run("fit", data, "--model", "ou", "--out", fit)[0] == 0, "fit")
     parameters = json.loads(fit.read_text())
@@ -113,6 +118,11 @@ with tempfile.TemporaryDirectory() as name:
     well = (source / "docs/examples/double_well.toml").read_text().replace("h      = 0.02", "h = 3.0").replace("vim", "jko")
     status, out_text, err = run("flow", config(well), "--out", folder / "well")
     expect(status == 1 and "concavity" in out_text + err, f"step_not_convex: {status} {out_text} {err}")
+
+    # A potential that is not defined where the law has mass.
+    undefined = '[model]\npotential = "log(x)"\nbeta = 1.0\n[initial]\ngaussian = { mean = [0.0], covariance = [[1.0]] }\n[flow]\nstep = "quantile"\nh = 0.01\nsteps = 3\n'
+    status, out_text, err = run("flow", config(undefined), "--out", folder / "undefined")
+    expect(status == 1 and "infinite or NaN" in out_text + err, f"not_finite: {status} {out_text} {err}")
 
     # Bad data.
     def csv(text):

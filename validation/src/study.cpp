@@ -3,9 +3,12 @@
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
 
+#include "studies/own_case.hpp"
 #include "studies/studies.hpp"
 
 #include <fmt/format.h>
+
+#include <chrono>
 
 namespace jko::validation {
 
@@ -15,8 +18,17 @@ const std::vector<Study>& studies() {
       {"ice-core", "Real data: the GRIP ice core", ice_core},
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
       {"corrector", "The first-order corrector of JKO", corrector},
+      {"inequalities", "Inequalities of JKO steps and flows", inequalities},
+      {"functional-inequalities", "Functional inequalities, their constants and the decay of JKO", functional_inequalities},
+      {"inexact-jko", "JKO with inexact steps, and flow models run backwards", inexact_jko},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},
       {"online", "Online statistical JKO: a fresh batch in every step", online},
+      {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},
+      {"online-limits", "Limit law of online statistical JKO, any potential", online_limits, own_case_settings()},
+      {"regimes", "Joint regimes of batch size and step size", regimes, own_case_settings()},
+      {"stationary", "Limit laws at rest: spectral law and the cost of learning online", stationary_limits, own_case_settings()},
+      {"offline-design", "Offline limits at scale: ten sample sizes, ten step sizes, two models", offline_design, {}, true},
+      {"online-design", "Online limits at scale: ten batch sizes, ten step sizes, two models", online_design, {}, true},
   };
   return list;
 }
@@ -28,6 +40,24 @@ const Study& find_study(std::string_view name) {
     names.push_back(study.name);
   }
   throw DomainError(fmt::format("study: '{}' is unknown; the nearest name is '{}'", name, nearest_name(name, names)));
+}
+
+StudyResult run_study(const Study& study, const StudyOptions& options) {
+  std::vector<std::string> keys;
+  for (const Setting& setting : study.settings) keys.push_back(setting.key);
+  for (const auto& [key, value] : options.settings) {
+    if (keys.empty()) throw DomainError(fmt::format("study {}: it takes no settings, but '{}' is set", study.name, key));
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
+      throw DomainError(fmt::format("study {}: setting '{}' is unknown; the nearest is '{}'", study.name, key, nearest_name(key, keys)));
+    }
+  }
+  if (!study.sharded && (options.shard.count > 1 || !options.merge.empty())) throw DomainError(fmt::format("study {}: its work cannot be split into shards", study.name));
+  const auto begin = std::chrono::steady_clock::now();
+  StudyResult result = study.run(options);
+  result.study = study.name;
+  result.title = study.title;
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return result;
 }
 
 }  // namespace jko::validation

@@ -2,6 +2,7 @@
 
 #include <jko/core/check.hpp>
 
+#include <Eigen/LU>
 #include <fmt/format.h>
 
 #include <cmath>

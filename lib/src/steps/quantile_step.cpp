@@ -459,6 +459,7 @@ QuantileStep::QuantileStep(FreeEnergy energy, QuantileStepOptions options) : ene
   if (energy_.dimension() > 1) {
     throw DomainError(fmt::format("quantile_step: the energy has dimension {}, but must be one-dimensional", energy_.dimension()));
   }
+  if (energy_.congestion()) throw DomainError("quantile_step: the energy has a congestion part; use the entropic step");
 }
 
 EnergyValue QuantileStep::energy_value(const QuantileFunction& measure) const {
@@ -560,7 +561,8 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
     direction = -work.gradient();
     if (!work.solve(direction)) {
       residual = work.dual_norm();
-      result.status = Status::step_not_convex;
+      // Derivatives can be finite where the energy itself is not: log(x) left of zero.
+      result.status = std::isfinite(work.objective(x, y, h)) ? Status::step_not_convex : Status::not_finite;
       break;
     }
     const auto reach = work.reach(x, direction.col(0));

@@ -1,5 +1,5 @@
 #pragma once
-/// Parametric bootstrap of a whole pipeline: the check of asymptotic bands ([EfronTibshirani1993]).
+/// Bootstraps of a whole pipeline, parametric and by resampling: the check of asymptotic bands ([EfronTibshirani1993]).
 #include <jko/core/progress.hpp>
 #include <jko/estimators/data.hpp>
 #include <jko/models/model.hpp>
@@ -25,11 +25,22 @@ struct Bootstrap {
   [[nodiscard]] Vector mean() const;
   [[nodiscard]] Vector standard_error() const;
   [[nodiscard]] Vector quantile(double probability) const;  ///< of each statistic's draws
+  [[nodiscard]] Matrix covariance() const;
+  [[nodiscard]] Vector bias_corrected(const ConstVectorRef& estimate) const;  ///< 2 estimate - mean: removes the bias to first order, adds noise of 1/sqrt(B) standard errors
 };
 
 /// Replication b simulates data of the shape of `panel` (its times and first values) from `fitted`, re-estimates, and evaluates the statistic (a flow's
 /// functionals, say) at that estimate. `refit` and `statistic` answer nothing where they fail; they are called from several threads.
 [[nodiscard]] Bootstrap parametric_bootstrap(const Panel& panel, const Model& fitted, const std::function<std::optional<Model>(const Panel&)>& refit,
                                              const std::function<std::optional<Vector>(const Model&)>& statistic, const BootstrapOptions& options = {});
+
+/// Draws whole paths of a panel with replacement: right for independent paths whatever the model, useless for fewer than a dozen.
+[[nodiscard]] Bootstrap path_bootstrap(const Panel& panel, const std::function<std::optional<Vector>(const Panel&)>& statistic, const BootstrapOptions& options = {});
+
+/// Draws stretches of `length` consecutive transitions with replacement (moving blocks, [Kunsch1989]) until there are as many transitions as in the path. A
+/// replication is a panel of stretches, so that no transition is made up where two of them meet; for a Markov likelihood length 1 is enough under
+/// the model, longer stretches keep the dependence of misspecified scores.
+[[nodiscard]] Bootstrap block_bootstrap(const Path& path, Index length, const std::function<std::optional<Vector>(const Panel&)>& statistic,
+                                        const BootstrapOptions& options = {});
 
 }  // namespace jko::estimators

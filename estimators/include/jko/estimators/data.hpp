@@ -16,4 +16,12 @@ struct Path {
 
 using Panel = std::vector<Path>;  ///< independent paths
 
+/// Unpaired samples of a population: samples[k] (d x n_k) are independent draws at times[k], strictly increasing, and independent of the others.
+struct Snapshots {
+  Vector times;
+  std::vector<Matrix> samples;
+  void validate() const;  ///< at least two snapshots of at least two points each, finite, of one dimension; throws one line
+  [[nodiscard]] Index dimension() const { return samples.empty() ? 0 : samples.front().rows(); }
+};
+
 }  // namespace jko::estimators

@@ -3,6 +3,7 @@
 #include <jko/core/status.hpp>
 #include <jko/core/types.hpp>
 
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct Fit {
   Index n = 0;                           ///< transitions, or sample size
   double duration = 0;                   ///< T, total observed time; 0 for samples
   int iterations = 0;                    ///< evaluations of the objective
+  int starts = 1;                        ///< of a multi-start (multi_start.hpp), and how many of them reached this maximum
+  int agreed = 1;
   double seconds = 0;
   std::vector<std::string> warnings;     ///< e.g. "T = 46.4 is short: the bias of kappa is about 4/T = 0.086"
 
@@ -45,5 +48,9 @@ struct FitOptions {
   double tolerance = 1e-9;        ///< stops when max_i |d log L/d theta_i| se_i <= tolerance, over the parameters not held by a bound
   int max_iterations = 500;       ///< scoring steps, >= 1
 };
+
+/// An estimator as a function of its start (all parameters) and options: what profiles, multi-starts and resampling call again. For instance
+/// [&](const Vector& start, const FitOptions& options) { return fit(panel, model.with_parameters(start), Transition::exact, options); }
+using Refit = std::function<Fit(const Vector& start, const FitOptions& options)>;
 
 }  // namespace jko::estimators

@@ -1,5 +1,6 @@
 #pragma once
 /// Studies: a configuration -> checks, tables and figures.
+#include <jko/analysis/design.hpp>
 #include <jko/analysis/verdict.hpp>
 #include <jko/core/progress.hpp>
 #include <jko/core/types.hpp>
@@ -7,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,11 @@ struct StudyOptions {
   int threads = 1;
   std::filesystem::path data_directory;  ///< where data that may not be committed is looked for; may be empty
   Observer* observer = nullptr;
+  std::map<std::string, std::string> settings{};  ///< the user's own values, of the keys that the study names
+  // Studies at scale (analysis/design.hpp):
+  analysis::Shard shard{};                        ///< which part of the work list this process does
+  std::filesystem::path blocks{};                 ///< file in which finished work is kept and found again; empty: nowhere
+  std::vector<std::filesystem::path> merge{};     ///< files of shards: their work is taken instead of done
 };
 
 struct Table {
@@ -62,15 +69,25 @@ struct StudyResult {
   double seconds = 0;
 };
 
+/// A key that a study reads from StudyOptions::settings.
+struct Setting {
+  std::string key;
+  std::string meaning;          ///< with its default
+};
+
 struct Study {
   std::string name;             ///< "order-in-h"
   std::string title;
   std::function<StudyResult(const StudyOptions&)> run;
+  std::vector<Setting> settings = {};
+  bool sharded = false;         ///< its work can be split (StudyOptions::shard) and merged
 };
 
 /// All studies, in the report's order.
 [[nodiscard]] const std::vector<Study>& studies();
 /// Throws DomainError naming the nearest known name.
 [[nodiscard]] const Study& find_study(std::string_view name);
+/// Runs it and fills in name, title and seconds. Throws DomainError where a setting's key is not one of the study's, or the study has no shards.
+[[nodiscard]] StudyResult run_study(const Study& study, const StudyOptions& options);
 
 }  // namespace jko::validation

@@ -102,7 +102,13 @@ DesignBlocks run_design(const Design& design, const DesignOptions& options) {
   options.shard.validate();
   check_at_least("run_design", "threads", options.threads, 1);
   DesignBlocks out(design);
-  if (!options.file.empty() && std::filesystem::exists(options.file)) out.merge(DesignBlocks::parse(read_file(options.file), options.file.string()));
+  if (!options.file.empty() && std::filesystem::exists(options.file)) {
+    const auto found = DesignBlocks::parse(read_file(options.file), options.file.string());
+    if (found.fingerprint() != out.fingerprint()) {
+      throw DomainError(fmt::format("design: {} holds finished work of another design (scale, seed or version differ): remove it or choose another folder", options.file.string()));
+    }
+    out.merge(found);
+  }
   std::vector<std::size_t> todo;
   double asked = 0, done = 0;
   for (std::size_t i = 0; i < out.blocks_.size(); ++i) {

@@ -1,75 +1,258 @@
 #include "commands.hpp"
-#include "config.hpp"
-#include "data.hpp"
+#include "console.hpp"
 #include "fit_json.hpp"
+#include "fit_problem.hpp"
 
 #include <jko/core/error.hpp>
-#include <jko/estimators/likelihood.hpp>
-#include <jko/estimators/stationary.hpp>
+#include <jko/core/nearest.hpp>
+#include <jko/estimators/bias.hpp>
+#include <jko/estimators/bootstrap.hpp>
+#include <jko/estimators/data_summary.hpp>
+#include <jko/estimators/delta_method.hpp>
+#include <jko/estimators/identifiability.hpp>
+#include <jko/estimators/multi_start.hpp>
+#include <jko/estimators/profile.hpp>
+#include <jko/estimators/residuals.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/families.hpp>
-#include <jko/models/formula.hpp>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
+#include <sstream>
 
 namespace jko::cli {
 namespace {
 
+using estimators::Fit;
+
 struct Arguments {
   DataArguments data;
-  std::string model, potential, estimator, start, fix, bounds, out;
-  bool json = false;
+  ProblemArguments problem;
+  std::string profile, compare, out;
+  std::vector<std::string> derive;
+  double level = 0.95;
+  int starts = 1, bootstrap = 0, threads = 1;
+  Index block = 0;
+  std::uint64_t seed = 1;
+  bool json = false, covariance = false, residuals = false;
 };
 
-/// Starting values where none are given: an Ornstein-Uhlenbeck process about the data's mean with the identity as K; one half for other families.
-void add_defaults(const Potential& potential, const Vector& centre, std::map<std::string, double>& values) {
-  for (const Parameter& p : potential.parameters()) {
-    if (values.contains(p.name)) continue;
-    if (p.name == "mu" || p.name == "m") values[p.name] = centre[0];
-    for (Index i = 0; i < centre.size(); ++i) {
-      if (p.name == fmt::format("mu_{}", i + 1)) values[p.name] = centre[i];
-      for (Index j = 0; j <= i; ++j) {
-        if (p.name == fmt::format("k_{}_{}", i + 1, j + 1)) values[p.name] = i == j ? 1 : 0;
-      }
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream list(text);
+  for (std::string item; std::getline(list, item, ',');) out.push_back(item);
+  return out;
+}
+
+Fit fit_of(const Problem& problem, const Arguments& a) {
+  Fit fit;
+  if (a.starts > 1) {
+    estimators::MultiStartOptions options{.starts = a.starts, .seed = a.seed, .threads = a.threads, .fit = problem.options};
+    const auto count = static_cast<Index>(problem.parameters.size());
+    const Matrix starts = estimators::scattered_starts(problem.start, Eigen::Map<const Vector>(problem.options.lower.data(), count),
+                                                       Eigen::Map<const Vector>(problem.options.upper.data(), count), problem.options.fixed, options);
+    fit = estimators::multi_start(problem.refit, starts, options);
+  } else {
+    fit = problem.refit(problem.start, problem.options);
+  }
+  // Which combination? Where the likelihood gives an information to ask.
+  if (problem.likelihood && fit.estimate.allFinite() && fit.estimate.size() > 0) {
+    const Matrix information = problem.likelihood(fit.estimate).expected;
+    if (information.allFinite()) {
+      const auto found = estimators::identifiability(information, fit.names, fit.fixed);
+      if (!found.identified) fit.warnings.push_back(fmt::format("the data do not determine {} (in units of 1/sqrt(I_ii))", found.combination));
+      else if (found.weak) fit.warnings.push_back(fmt::format("the data hardly determine {} (in units of 1/sqrt(I_ii))", found.combination));
     }
+  }
+  return fit;
+}
+
+/// What one fit has beside itself: text for people, JSON for machines.
+struct Extras {
+  std::string text;
+  Json json = Json::object();
+};
+
+void add_data(const Problem& problem, Extras& out) {
+  if (problem.panel.empty()) return;
+  const auto s = estimators::summarise(problem.panel);
+  Json list = Json::array();
+  for (const auto& c : s.coordinates) {
+    list.push_back({{"minimum", c.minimum}, {"maximum", c.maximum}, {"mean", c.mean}, {"deviation", c.deviation}, {"autocorrelation", number(c.autocorrelation)},
+                    {"dickey_fuller", number(c.dickey_fuller)}, {"kpss", {{"statistic", number(c.kpss.statistic)}, {"p_value", number(c.kpss.p_value)}}},
+                    {"quadratic_variation", c.quadratic_variation}, {"signature", numbers(c.signature)}, {"constancy", {{"statistic", number(c.constancy.statistic)}, {"p_value", number(c.constancy.p_value)}}}});
+  }
+  out.json["data"] = {{"paths", s.paths}, {"transitions", s.transitions}, {"T", s.duration}, {"min_spacing", s.min_spacing}, {"median_spacing", s.median_spacing}, {"max_spacing", s.max_spacing}, {"even", s.even}, {"gaps", s.gaps}, {"coordinates", list}};
+  out.text += s.text() + "\n";
+}
+
+void add_profiles(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
+  Json list = Json::array();
+  for (const std::string& name : split(a.profile)) {
+    if (!problem.likelihood && problem.estimator != "stationary") throw DomainError(fmt::format("fit: --profile needs a likelihood, which {} is not", problem.estimator));
+    if (!is_success(fit.status) && fit.status != Status::parameter_at_bound) break;
+    const auto p = estimators::profile(fit, name, problem.refit, {.level = a.level, .fit = problem.options});
+    const auto end = [](const estimators::ProfileEnd& e) { return Json{{"value", number(e.value)}, {"status", jko::name(e.status)}}; };
+    list.push_back({{"name", name}, {"level", a.level}, {"lower", end(p.lower)}, {"upper", end(p.upper)}, {"points", numbers(p.points)}, {"deviance", numbers(p.deviance)}, {"refits", p.refits}, {"higher_found", p.higher_found}});
+    const auto note = [](const estimators::ProfileEnd& e) { return is_success(e.status) ? std::string() : fmt::format(" ({})", jko::name(e.status)); };
+    out.text += fmt::format("profile    {:<12} [{:.6g}{}, {:.6g}{}] at level {:g}\n", name, p.lower.value, note(p.lower), p.upper.value, note(p.upper), a.level);
+    if (p.higher_found) out.text += fmt::format("warning: profiling {} found a higher likelihood: the fit is no maximum; try --starts\n", name);
+  }
+  if (!list.empty()) out.json["profiles"] = list;
+}
+
+void add_derived(const Fit& fit, const Arguments& a, Extras& out) {
+  Json list = Json::array();
+  for (const std::string& text : a.derive) {
+    const auto d = estimators::delta_method(fit, text);
+    const Matrix interval = d.intervals(a.level, true);
+    list.push_back({{"formula", text}, {"estimate", number(d.value[0])}, {"standard_error", number(d.standard_errors()[0])}, {"sandwich_error", number(d.sandwich_errors()[0])}});
+    out.text += fmt::format("derived    {} = {:.7g}, s.e. {:.5g}, sandwich {:.5g}, interval by the latter [{:.6g}, {:.6g}]\n", text, d.value[0], d.standard_errors()[0], d.sandwich_errors()[0], interval(0, 0), interval(0, 1));
+  }
+  if (!list.empty()) out.json["derived"] = list;
+}
+
+void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
+  if (!a.residuals) return;
+  if (!problem.model || problem.model->dimension() != 1) throw DomainError("fit: --residuals needs a one-dimensional path");
+  const auto r = estimators::diagnose(estimators::transforms(problem.panel, problem.model->with_parameters(fit.estimate), estimators::transition_from_name(problem.estimator)));
+  const auto test = [](const estimators::TestResult& t) { return Json{{"statistic", number(t.statistic)}, {"degrees_of_freedom", t.degrees_of_freedom}, {"p_value", number(t.p_value)}}; };
+  out.json["residuals"] = {{"kolmogorov", test(r.kolmogorov)}, {"ljung_box", test(r.ljung_box)}, {"ljung_box_squares", test(r.ljung_box_squares)}, {"mean", number(r.mean)}, {"variance", number(r.variance)}};
+  out.text += fmt::format("residuals  uniform transforms: Kolmogorov D = {:.4f}, p = {:.3g}; Ljung-Box({}) {:.2f}, p = {:.3g}; of squares {:.2f}, p = {:.3g}\n", r.kolmogorov.statistic, r.kolmogorov.p_value,
+                          r.ljung_box.degrees_of_freedom, r.ljung_box.statistic, r.ljung_box.p_value, r.ljung_box_squares.statistic, r.ljung_box_squares.p_value);
+}
+
+void add_bias(const Problem& problem, const Fit& fit, Extras& out) {
+  // The closed form holds for the exact estimate of all three parameters on an even grid.
+  if (problem.estimator != "exact" || problem.panel.size() != 1 || !is_success(fit.status) || fit.names != std::vector<std::string>{"kappa", "mu", "beta"}) return;
+  if (std::count(fit.fixed.begin(), fit.fixed.end(), true) != 0 || !estimators::summarise(problem.panel).even || !(fit.estimate[0] > 0)) return;
+  const Vector bias = estimators::exact_ou_bias(fit.estimate[0], fit.estimate[2], fit.duration / static_cast<double>(fit.n), fit.n);
+  out.json["bias"] = numbers(bias);
+  out.text += fmt::format("bias       kappa {:+.4g}, beta {:+.4g} expected to order 1/n; corrected {:.6g} and {:.6g}\n", bias[0], bias[2], fit.estimate[0] - bias[0], fit.estimate[2] - bias[2]);
+}
+
+void add_bootstrap(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
+  if (a.bootstrap == 0) return;
+  if (!problem.model) throw DomainError("fit: --bootstrap needs a path");
+  if (!fit.estimate.allFinite()) return;
+  const auto estimate = [&](const estimators::Panel& panel) -> std::optional<Vector> {
+    try {
+      const Fit again = estimators::fit(panel, problem.model->with_parameters(fit.estimate), estimators::transition_from_name(problem.estimator), problem.options);
+      if (is_success(again.status) || again.status == Status::parameter_at_bound) return again.estimate;
+    } catch (const Error&) {  // a resample without an estimate
+    }
+    return std::nullopt;
+  };
+  Console console;
+  const estimators::BootstrapOptions options{.replications = a.bootstrap, .seed = a.seed, .threads = a.threads, .observer = &console};
+  std::string kind = "parametric";
+  estimators::Bootstrap b;
+  if (a.block > 0) {
+    if (problem.panel.size() != 1) throw DomainError("fit: --block needs one path; a panel without it is resampled by paths");
+    kind = fmt::format("blocks of {} transitions", a.block);
+    b = estimators::block_bootstrap(problem.panel.front(), a.block, estimate, options);
+  } else if (problem.panel.size() >= 12) {
+    kind = "whole paths";
+    b = estimators::path_bootstrap(problem.panel, estimate, options);
+  } else {
+    b = estimators::parametric_bootstrap(problem.panel, problem.model->with_parameters(fit.estimate), [&](const estimators::Panel& panel) -> std::optional<Model> {
+      const auto e = estimate(panel);
+      return e ? std::optional(problem.model->with_parameters(*e)) : std::nullopt;
+    }, [](const Model& model) { return std::optional(model.parameters()); }, options);
+  }
+  const Vector error = b.standard_error(), lower = b.quantile(0.5 * (1 - a.level)), upper = b.quantile(0.5 * (1 + a.level)), corrected = b.bias_corrected(fit.estimate);
+  out.json["bootstrap"] = {{"kind", kind}, {"replications", b.draws.cols()}, {"failed", b.failed}, {"cancelled", b.cancelled}, {"standard_errors", numbers(error)}, {"lower", numbers(lower)}, {"upper", numbers(upper)}, {"bias_corrected", numbers(corrected)}};
+  out.text += fmt::format("bootstrap  {}, {} replications ({} failed)\n", kind, b.draws.cols(), b.failed);
+  for (Index i = 0; i < error.size(); ++i) {
+    if (!fit.fixed[static_cast<std::size_t>(i)]) out.text += fmt::format("           {:<12} s.e. {:.5g}, percentiles [{:.6g}, {:.6g}], bias-corrected {:.6g}\n", fit.names[static_cast<std::size_t>(i)], error[i], lower[i], upper[i], corrected[i]);
   }
 }
 
+std::string covariance_text(const Fit& fit) {
+  std::string out = "\ncovariance\n";
+  for (Index i = 0; i < fit.covariance.rows(); ++i) {
+    out += fmt::format("{:<12}", fit.names[static_cast<std::size_t>(i)]);
+    for (Index j = 0; j < fit.covariance.cols(); ++j) out += fmt::format(" {:>13.5g}", fit.covariance(i, j));
+    out += '\n';
+  }
+  return out;
+}
+
+/// Fits side by side: a row a parameter, a column a fit.
+std::string comparison(const std::vector<std::string>& labels, const std::vector<Fit>& fits) {
+  std::vector<std::string> names;
+  for (const Fit& f : fits) {
+    for (const std::string& n : f.names) {
+      if (std::find(names.begin(), names.end(), n) == names.end()) names.push_back(n);
+    }
+  }
+  std::string out = fmt::format("{:<16}", "");
+  for (const std::string& label : labels) out += fmt::format(" {:>18}", label);
+  const auto row = [&](const std::string& name, const auto& cell) {
+    out += fmt::format("\n{:<16}", name);
+    for (const Fit& f : fits) out += fmt::format(" {:>18}", cell(f));
+  };
+  for (const std::string& name : names) {
+    const auto at = [&](const Fit& f) { return std::find(f.names.begin(), f.names.end(), name) - f.names.begin(); };
+    const auto has = [&](const Fit& f) { return at(f) < static_cast<Index>(f.names.size()) && f.estimate.size() > 0; };
+    row(name, [&](const Fit& f) { return has(f) ? fmt::format("{:.7g}", f.estimate[at(f)]) : std::string(); });
+    row("  s.e.", [&](const Fit& f) { return has(f) && f.covariance.size() > 0 ? (f.fixed[static_cast<std::size_t>(at(f))] ? "(fixed)" : fmt::format("{:.5g}", f.standard_errors()[at(f)])) : std::string(); });
+    row("  sandwich", [&](const Fit& f) { return has(f) && f.covariance.size() > 0 && !f.fixed[static_cast<std::size_t>(at(f))] ? fmt::format("{:.5g}", f.sandwich_errors()[at(f)]) : std::string(); });
+  }
+  row("log-likelihood", [](const Fit& f) { return fmt::format("{:.4f}", f.log_likelihood); });
+  row("AIC", [](const Fit& f) { return fmt::format("{:.3f}", f.aic()); });
+  row("BIC", [](const Fit& f) { return fmt::format("{:.3f}", f.bic()); });
+  row("status", [](const Fit& f) { return std::string(name(f.status)); });
+  return out + "\n";
+}
+
 int run(const Arguments& a) {
-  if (a.model.empty() && a.potential.empty()) throw DomainError("fit: give --model or --potential");
-  const int dimension = count_coordinates(a.data);
-  const bool stationary = a.estimator == "stationary";
-  const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
-  const estimators::Panel panel = stationary ? estimators::Panel{} : read_panel(a.data, dimension);
-  const Vector sample = stationary ? read_sample(a.data) : Vector();
-  auto values = assignments("--start", a.start);
-  const auto fixed = assignments("--fix", a.fix);
-  for (const auto& [name, value] : fixed) values[name] = value;
-  add_defaults(*potential, stationary ? Vector::Constant(1, sample.mean()) : Vector(panel.front().values.rowwise().mean()), values);
-  const Model start = model_from(potential, values, 0.5);
-  estimators::FitOptions options;
-  const auto list = start.parameter_list();
-  for (const Parameter& p : list) {
-    options.fixed.push_back(fixed.contains(p.name));
-    options.lower.push_back(p.lower);
-    options.upper.push_back(p.upper);
+  if (!(a.level > 0 && a.level < 1)) throw DomainError(fmt::format("fit: --level is {}, but must lie in (0, 1)", a.level));
+  if (!a.compare.empty()) {
+    std::vector<std::string> known = estimator_names();
+    for (const std::string& name : family_names()) known.push_back(name);
+    const auto labels = split(a.compare);
+    std::vector<Fit> fits;
+    Json list = Json::array();
+    int status = 0;
+    for (const std::string& label : labels) {
+      if (std::find(known.begin(), known.end(), label) == known.end()) throw DomainError(fmt::format("fit: --compare: '{}' is no estimator or model; the nearest is '{}'", label, nearest_name(label, known)));
+      ProblemArguments one = a.problem;
+      const auto estimators_known = estimator_names();
+      if (std::find(estimators_known.begin(), estimators_known.end(), label) != estimators_known.end()) one.estimator = label;
+      else one.model = label, one.potential.clear();
+      fits.push_back(fit_of(problem_of(a.data, one), a));
+      list.push_back(fit_json(fits.back(), one.model));
+      if (!is_success(fits.back().status)) status = 1;
+    }
+    const Json json{{"compare", list}};
+    if (!a.out.empty()) write_atomically(a.out, json.dump(1) + "\n");
+    fmt::print("{}", a.json ? json.dump(1) + "\n" : comparison(labels, fits));
+    return status;
   }
-  for (const auto& [name, range] : ranges("--bounds", a.bounds)) {
-    const auto found = std::find_if(list.begin(), list.end(), [&](const Parameter& p) { return p.name == name; });
-    if (found == list.end()) throw ParseError("--bounds", 0, 0, fmt::format("unknown parameter '{}'", name));
-    const auto k = static_cast<std::size_t>(found - list.begin());
-    options.lower[k] = std::max(options.lower[k], range.first);
-    options.upper[k] = std::min(options.upper[k], range.second);
-  }
-  const std::string estimator = !a.estimator.empty() ? a.estimator : (start.potential().quadratic(start.theta()) ? "exact" : "shoji-ozaki");
-  const auto fit = stationary ? estimators::fit_stationary(sample, start, options) : estimators::fit(panel, start, estimators::transition_from_name(estimator), options);
-  const Json json = fit_json(fit, a.model);
+  const Problem problem = problem_of(a.data, a.problem);
+  Extras before, after;
+  add_data(problem, before);
+  const Fit fit = fit_of(problem, a);
+  add_bias(problem, fit, after);
+  add_profiles(problem, fit, a, after);
+  if (fit.covariance.size() > 0) add_derived(fit, a, after);
+  if (fit.estimate.size() > 0 && std::isfinite(fit.log_likelihood)) add_residuals(problem, fit, a, after);
+  add_bootstrap(problem, fit, a, after);
+  Json json = fit_json(fit, problem.family);
+  json.update(before.json);
+  json.update(after.json);
   if (!a.out.empty()) write_atomically(a.out, json.dump(1) + "\n");
-  if (a.json) fmt::print("{}\n", json.dump(1));
-  else fmt::print("{}", fit.table());
+  if (a.json) {
+    fmt::print("{}\n", json.dump(1));
+  } else {
+    fmt::print("{}{}", before.text, fit.table());
+    if (fit.starts > 1) fmt::print("{} of {} starts agree on this maximum\n", fit.agreed, fit.starts);
+    if (a.covariance) fmt::print("{}", covariance_text(fit));
+    if (!after.text.empty()) fmt::print("\n{}", after.text);
+  }
   return is_success(fit.status) ? 0 : 1;
 }
 
@@ -77,14 +260,28 @@ int run(const Arguments& a) {
 
 void add_fit(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
-  auto* command = app.add_subcommand("fit", "estimate a model's parameters with standard errors\nexample: jko fit DATA.csv --column tcm1y --model ou");
-  command->add_option("data", a->data.file, "CSV file: header, a time column t (or --dt), a column for each coordinate; 'path' makes a panel")->required();
-  auto* named = command->add_option("--model", a->model, fmt::format("a family: {}", fmt::join(family_names(), ", ")));
-  command->add_option("--potential", a->potential, "a formula in x (or x1, x2, ...), such as \"kappa/2*(x-mu)^2\"")->excludes(named);
-  command->add_option("--estimator", a->estimator, "exact, euler, shoji-ozaki, or stationary for independent draws (default: exact for quadratic potentials, else shoji-ozaki)");
-  command->add_option("--start", a->start, "starting values, name=number,...");
-  command->add_option("--fix", a->fix, "parameters held at a value, name=number,...");
-  command->add_option("--bounds", a->bounds, "closed bounds, name=lower:upper,... (either may be empty)");
+  auto* command = app.add_subcommand("fit", "estimate a model's parameters with standard errors\nexample: jko fit DATA.csv --column tcm1y --model ou --profile kappa --derive \"log(2)/kappa\"");
+  command->add_option("data", a->data.file, "CSV file: header, a time column t (or --dt), a column for each coordinate; 'path' makes a panel, repeated times snapshots. Or an .npy array")->required();
+  auto* named = command->add_option("--model", a->problem.model, fmt::format("a family: {}", fmt::join(family_names(), ", ")));
+  command->add_option("--potential", a->problem.potential, "a formula in x (or x1, x2, ...), such as \"kappa/2*(x-mu)^2\"")->excludes(named);
+  command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
+  command->add_option("--estimator", a->problem.estimator,
+                      "of paths: exact, euler, shoji-ozaki; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian "
+                      "(default: exact for quadratic potentials, else shoji-ozaki)");
+  command->add_option("--start", a->problem.start, "starting values, name=number,...");
+  command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
+  command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");
+  command->add_option("--starts", a->starts, "fits from this many starts, the others scattered about the first")->check(CLI::PositiveNumber);
+  command->add_option("--compare", a->compare, "estimators or models, separated by commas, side by side");
+  command->add_option("--profile", a->profile, "profile-likelihood intervals of these parameters, separated by commas");
+  command->add_option("--derive", a->derive, "a formula in the parameters, with its standard error; may be repeated");
+  command->add_option("--level", a->level, "confidence level of profiles, derived values and percentiles")->capture_default_str();
+  command->add_flag("--covariance", a->covariance, "print the covariance of the estimates");
+  command->add_flag("--residuals", a->residuals, "transforms of the transitions and their tests");
+  command->add_option("--bootstrap", a->bootstrap, "replications: parametric, or of whole paths for a panel of twelve or more")->check(CLI::Range(2, 1000000));
+  command->add_option("--block", a->block, "resample stretches of this many transitions instead")->check(CLI::PositiveNumber);
+  command->add_option("--seed", a->seed, "of starts and bootstrap");
+  command->add_option("--threads", a->threads, "the numbers do not depend on it")->check(CLI::PositiveNumber);
   a->data.add_options(*command);
   command->add_option("--out", a->out, "also write the JSON to this file");
   command->add_flag("--json", a->json, "print JSON");

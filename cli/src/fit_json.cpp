@@ -23,17 +23,23 @@ Json rows(const Matrix& matrix) {
 
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
+Json numbers(const ConstVectorRef& values) {
+  Json out = Json::array();
+  for (const double x : values) out.push_back(number(x));
+  return out;
+}
+
 Json fit_json(const estimators::Fit& fit, const std::string& family) {
   Json parameters = Json::array();
   const Matrix intervals = fit.intervals();
   for (Index i = 0; i < fit.estimate.size(); ++i) {
     const auto k = static_cast<std::size_t>(i);
-    parameters.push_back({{"name", fit.names[k]}, {"estimate", fit.estimate[i]}, {"fixed", static_cast<bool>(fit.fixed[k])}, {"standard_error", number(fit.standard_errors()[i])},
+    parameters.push_back({{"name", fit.names[k]}, {"estimate", number(fit.estimate[i])}, {"fixed", static_cast<bool>(fit.fixed[k])}, {"standard_error", number(fit.standard_errors()[i])},
                           {"sandwich_error", number(fit.sandwich_errors()[i])}, {"lower", number(intervals(i, 0))}, {"upper", number(intervals(i, 1))}});
   }
   return {{"status", name(fit.status)}, {"message", describe(fit.status)}, {"family", family}, {"model", fit.model}, {"estimator", fit.estimator}, {"theorem", fit.theorem}, {"n", fit.n}, {"T", fit.duration},
           {"log_likelihood", number(fit.log_likelihood)}, {"gradient_norm", number(fit.gradient_norm)}, {"parameters", parameters}, {"covariance", rows(fit.covariance)},
-          {"sandwich", rows(fit.sandwich)}, {"aic", number(fit.aic())}, {"bic", number(fit.bic())}, {"iterations", fit.iterations}, {"warnings", fit.warnings}, {"seconds", fit.seconds}, {"version", JKO_VERSION}};
+          {"sandwich", rows(fit.sandwich)}, {"aic", number(fit.aic())}, {"bic", number(fit.bic())}, {"iterations", fit.iterations}, {"starts", fit.starts}, {"starts_agreed", fit.agreed}, {"warnings", fit.warnings}, {"seconds", fit.seconds}, {"version", JKO_VERSION}};
 }
 
 FittedParameters read_fit(const std::string& file, const Model& model) {

@@ -12,6 +12,7 @@ namespace jko::cli {
 using Json = nlohmann::ordered_json;
 
 [[nodiscard]] Json number(double x);  ///< null where it is not finite
+[[nodiscard]] Json numbers(const ConstVectorRef& values);
 [[nodiscard]] Json fit_json(const estimators::Fit& fit, const std::string& family);
 
 /// What a flow needs of a fit, in the model's parameter order.

@@ -1,18 +1,22 @@
 #include "commands.hpp"
 #include "console.hpp"
 
+#include <jko/core/error.hpp>
+#include <jko/validation/design_study.hpp>
 #include <jko/validation/report.hpp>
 
 #include <fmt/format.h>
 
-#include <chrono>
+#include <cstdio>
+#include <map>
 #include <memory>
 
 namespace jko::cli {
 namespace {
 
 struct Arguments {
-  std::string name, scale = "quick", out, data;
+  std::string name, scale = "quick", out, data, shard;
+  std::vector<std::string> settings, more;
   std::uint64_t seed = validation::StudyOptions{}.seed;
   int threads = 1;
   bool json = false;
@@ -27,7 +31,9 @@ void add_common(CLI::App& command, Arguments& a) {
 }
 
 validation::StudyOptions options(const Arguments& a, Console& console) {
-  return {a.scale == "full" ? validation::Scale::full : validation::Scale::quick, a.seed, a.threads, a.data, &console};
+  validation::StudyOptions out{.scale = a.scale == "full" ? validation::Scale::full : validation::Scale::quick, .seed = a.seed, .threads = a.threads, .data_directory = a.data};
+  out.observer = &console;
+  return out;
 }
 
 void print(const validation::StudyResult& r) {
@@ -38,23 +44,82 @@ void print(const validation::StudyResult& r) {
   }
 }
 
+/// "key=value" pairs; a key once only.
+std::map<std::string, std::string> settings_from(const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> out;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos) throw ParseError("--set", 0, 0, fmt::format("'{}' is not key=value", text));
+    if (!out.emplace(text.substr(0, equals), text.substr(equals + 1)).second) throw ParseError("--set", 0, 0, fmt::format("'{}' is set twice", text.substr(0, equals)));
+  }
+  return out;
+}
+
+/// "i/N".
+analysis::Shard shard_from(const std::string& text) {
+  if (text.empty()) return {};
+  analysis::Shard out;
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%d/%d%c", &out.index, &out.count, &rest) != 2) throw ParseError("--shard", 0, 0, fmt::format("'{}' is not i/N", text));
+  out.validate();
+  return out;
+}
+
+void list_studies() {
+  for (const auto& s : validation::studies()) {
+    fmt::print("{:<16} {}{}\n", s.name, s.title, s.sharded ? " (can be split: --shard)" : "");
+    for (const auto& setting : s.settings) fmt::print("{:<16}   --set {:<16} {}\n", "", setting.key + "=...", setting.meaning);
+  }
+}
+
+/// jko study merge A B ...: the study, scale and seed are those of the shards.
+void merge_shards(const Arguments& a, validation::StudyOptions& o, std::string& name) {
+  if (a.more.empty()) throw ParseError("study merge", 0, 0, "name the folders of the shards");
+  for (const std::string& folder : a.more) {
+    const auto label = validation::read_shard_label(folder);
+    if (!name.empty() && (label.study != name || label.scale != o.scale || label.seed != o.seed)) throw DomainError(fmt::format("study merge: {} is a shard of another study, scale or seed than {}", folder, a.more.front()));
+    name = label.study, o.scale = label.scale, o.seed = label.seed;
+    o.merge.push_back(folder);
+  }
+}
+
 }  // namespace
 
 void add_study(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
-  auto* command = app.add_subcommand("study", "run one study, or list them\nexample: jko study order-in-h --out out/order");
-  command->add_option("name", a->name, "a study's name, or 'list'")->required();
-  command->add_option("--out", a->out, "folder for study.json and the figures");
+  auto* command = app.add_subcommand("study",
+                                     "run one study, list them, or merge the shards of one\n"
+                                     "example: jko study order-in-h --out out/order\n"
+                                     "example: jko study offline-limits --set potential='a*x^2/2+b*cos(x)' --set parameters=a=1,b=0.5 --set beta=2\n"
+                                     "example: jko study design --scale full --shard 0/2 --out out/a; jko study design --scale full --shard 1/2 --out out/b; jko study merge out/a out/b --out out/design");
+  command->add_option("name", a->name, "a study's name, 'list', 'merge', or a file of claims (.toml)")->required();
+  command->add_option("folders", a->more, "merge: the folders of the shards");
+  command->add_option("--out", a->out, "folder for study.json and the figures; finished work of a large study is kept and found there");
+  command->add_option("--set", a->settings, "key=value, for studies of your own model (the keys: jko study list)");
+  command->add_option("--shard", a->shard, "i/N: do only this part of the study's work list");
   add_common(*command, *a);
   command->callback([a, &status] {
-    if (a->name == "list") {
-      for (const auto& s : validation::studies()) fmt::print("{:<14} {}\n", s.name, s.title);
+    if (a->name == "list") return list_studies();
+    Console console;
+    auto o = options(*a, console);
+    o.settings = settings_from(a->settings);
+    o.shard = shard_from(a->shard);
+    if (o.shard.count > 1 && a->out.empty()) throw ParseError("--shard", 0, 0, "a shard needs --out for its blocks");
+    std::string name = a->name;
+    if (name == "merge") {
+      name.clear();
+      merge_shards(*a, o, name);
+    } else if (!a->more.empty()) {
+      throw ParseError("study", 0, 0, fmt::format("'{}': only 'merge' takes folders", a->more.front()));
+    }
+    const auto& study = validation::find_study(name);
+    if (study.sharded && !a->out.empty()) o.blocks = a->out;
+    const auto result = validation::run_study(study, o);
+    if (console.stop_requested()) {
+      fmt::print(stderr, "jko: stopped; {}\n", o.blocks.empty() ? "nothing was kept (give --out to keep finished work)" : "finished work is kept in --out: run the same command again");
+      status = 130;
       return;
     }
-    const auto& study = validation::find_study(a->name);
-    Console console;
-    const auto o = options(*a, console);
-    const auto result = validation::run_study(study, o);
     if (!a->out.empty()) validation::write_study(result, o, a->out);
     if (a->json) fmt::print("{}", validation::study_json(result, o));
     else print(result);

@@ -25,6 +25,7 @@ Antiderivative::Antiderivative(double lower, double upper, const std::function<V
   struct Piece {
     double lower, upper;
     int depth;
+    double tail;  ///< of the piece that it is half of, relative
   };
   static const Matrix cosine = [] {
     Matrix out(degree + 1, degree + 1);
@@ -34,7 +35,7 @@ Antiderivative::Antiderivative(double lower, double upper, const std::function<V
     return out;
   }();
   std::vector<Piece> todo;
-  for (int i = 3; i >= 0; --i) todo.push_back({lower + (upper - lower) * i / 4, lower + (upper - lower) * (i + 1) / 4, 0});
+  for (int i = 3; i >= 0; --i) todo.push_back({lower + (upper - lower) * i / 4, lower + (upper - lower) * (i + 1) / 4, 0, 1});
   double sum = 0;
   while (!todo.empty()) {
     const Piece piece = todo.back();
@@ -46,9 +47,11 @@ Antiderivative::Antiderivative(double lower, double upper, const std::function<V
       ok_ = false;
       return;
     }
-    if (std::max(std::abs(c[degree]), std::abs(c[degree - 1])) > 1e-14 * c.cwiseAbs().maxCoeff() && piece.depth < 40) {
-      todo.push_back({middle, piece.upper, piece.depth + 1});
-      todo.push_back({piece.lower, middle, piece.depth + 1});
+    const double tail = std::max(std::abs(c[degree]), std::abs(c[degree - 1])) / c.cwiseAbs().maxCoeff();
+    const bool rounding = tail < 1e-9 && tail > 0.5 * piece.tail;  // f itself has no more digits: halving changes nothing
+    if (tail > 1e-14 && !rounding && piece.depth < 40) {
+      todo.push_back({middle, piece.upper, piece.depth + 1, tail});
+      todo.push_back({piece.lower, middle, piece.depth + 1, tail});
       continue;
     }
     Panel panel{piece.lower, piece.upper, 0, {}};

@@ -9,7 +9,7 @@
 namespace jko::estimators {
 
 /// F(x) = int_lower^x f on [lower, upper] (lower = upper is allowed). The interval is cut into panels, halved until the last two of the 17 coefficients of f are below 1e-14 of the
-/// largest (or 40 times, at an integrable singularity); error about 1e-15 of int |f|.
+/// largest, or no longer fall, at the rounding of f (40 times at most, at an integrable singularity); error about 1e-15 of int |f|.
 class Antiderivative {
  public:
   static constexpr int degree = 16;

@@ -177,7 +177,11 @@ class Patch {
   /// psi_0, ..., psi_{count-1} at y; count a multiple of 4.
   void states_at(double y, Index count, double* out) const {
     const double position = (y - begin_) * per_node_;
-    const double node = std::clamp(std::floor(position), 0.0, static_cast<double>(table_.cols() - taps - 1));
+    const double node = std::floor(position);
+    if (!(node >= 0 && node < static_cast<double>(table_.cols() - taps))) {  // outside the window: no path of this length comes from inside
+      std::fill_n(out, count, 0.0);
+      return;
+    }
     const auto w = weights(position - node);
     const double* const column = table_.data() + (static_cast<Index>(node) + 1) * rows_;
     for (Index k = 0; k < count; k += 4) {
@@ -204,7 +208,7 @@ class Windows {
  public:
   Windows(const Diffusion& diffusion, const LampertiMap& map, double lower, double upper, double shortest, double longest, bool with_gradient, int refinement) {
     const double level = std::pow(1.25, refinement), margin = reach(longest, refinement);
-    // Where the process will not go: V dt above 2 cut, outside the data.
+    // Where the process will not go: V dt above 5 cut, outside the data.
     constexpr Index samples = 256;
     const double from = std::max(map.first(), lower - margin), to = std::min(map.last(), upper + margin);
     const Vector grid = Vector::LinSpaced(samples + 1, from, to);
@@ -214,7 +218,7 @@ class Windows {
     for (Index i = 0; i < v.size(); ++i) {
       if (std::isfinite(v[i])) bottom = std::min(bottom, v[i]);
     }
-    const auto closed = [&](Index i) { return !((v[i] - bottom) * shortest < 2 * cut * level); };
+    const auto closed = [&](Index i) { return !((v[i] - bottom) * shortest < 5 * cut * level); };
     Index first = 0, last = v.size() - 1;
     for (Index i = 0; i < v.size() && inner[i] < lower; ++i) {
       if (closed(i)) first = i;
@@ -223,8 +227,8 @@ class Windows {
       if (closed(i)) last = i;
     }
     const double begin = first == 0 ? from : inner[first], end = last == v.size() - 1 ? to : inner[last];
-    // The shortest wave of a state that counts, sampled 1.25 times as densely as Nyquist asks for.
-    const double energy = cut / shortest + std::max(0.0, -bottom), spacing = std::numbers::pi / (1.25 * level * std::sqrt(2 * energy));
+    // The shortest wave of a state that counts, sampled 1.8 times as densely as Nyquist asks for: steep wells have long tails in wave number.
+    const double energy = cut / shortest + std::max(0.0, -bottom), spacing = std::numbers::pi / (1.8 * level * std::sqrt(2 * energy));
     const double width = end - begin;
     ok_ = std::isfinite(width) && width > 0 && std::isfinite(bottom);
     if (!ok_) return;

@@ -10,10 +10,10 @@ using Coefficient = DiffusionFamily::Coefficient;
 /// Follows dx/dy = sigma(x) from x for the distance `margin` (its sign gives the direction) by the classical Runge-Kutta rule; only where it ends matters.
 /// Stops short of the end of the state space.
 double march(const Diffusion& diffusion, double x, double margin) {
-  const auto [lower, upper] = diffusion.family().state_space();
+  const DiffusionFamily::Interval space = diffusion.family().state_space();
   constexpr int steps = 40;
-  const double h = margin / steps, end = margin < 0 ? lower : upper;
-  const auto inside = [&](double z) { return z > lower && z < upper; };
+  const double h = margin / steps, end = margin < 0 ? space.lower : space.upper;
+  const auto inside = [&](double z) { return z > space.lower && z < space.upper; };
   for (int i = 0; i < steps; ++i) {
     double slope[4], z = x;
     bool out = false;

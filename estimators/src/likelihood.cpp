@@ -1,36 +1,22 @@
 #include <jko/estimators/likelihood.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/estimators/diffusion_likelihood.hpp>
 
 #include "maximise.hpp"
+#include "phi_functions.hpp"
 
 #include <Eigen/Eigenvalues>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <numbers>
 
 namespace jko::estimators {
 namespace {
-
-/// phi_k(z) = sum_j z^j/(j + k)!
-struct Phi {
-  double one, two, three;
-};
-
-Phi phi(double z) {
-  if (std::abs(z) >= 0.5) {
-    const double one = std::expm1(z) / z, two = (one - 1) / z;
-    return {one, two, (two - 0.5) / z};
-  }
-  double three = 0;  // the series: 20 terms leave 0.5^20/23!, far below rounding
-  for (int j = 20; j >= 1; --j) three = (1 + three) * z / (j + 3);
-  three = (1 + three) / 6;
-  const double two = 0.5 + z * three;
-  return {1 + z * two, two, three};
-}
 
 /// Derivatives of Psi at the points of a path that a transition needs, one column a point.
 struct Derivatives {
@@ -180,6 +166,9 @@ bool add_scalar(const Derivatives& at, Index i, double x, double next, double dt
   return true;
 }
 
+/// Written for potentials in d dimensions; the others are those of one-dimensional diffusions.
+bool is_langevin_scheme(Transition transition) { return transition == Transition::exact || transition == Transition::euler || transition == Transition::shoji_ozaki; }
+
 /// Order-one quadratic-variation estimate of beta: E |dX|^2 = 2 d dt/beta.
 double quadratic_variation_beta(const Panel& panel) {
   double sum = 0, time = 0;
@@ -193,25 +182,43 @@ double quadratic_variation_beta(const Panel& panel) {
 
 }  // namespace
 
+namespace {
+constexpr std::array<std::pair<Transition, std::string_view>, 10> scheme_names{{{Transition::exact, "exact"},
+                                                                               {Transition::euler, "euler"},
+                                                                               {Transition::elerian, "elerian"},
+                                                                               {Transition::kessler_1, "kessler-1"},
+                                                                               {Transition::kessler_2, "kessler-2"},
+                                                                               {Transition::kessler_3, "kessler-3"},
+                                                                               {Transition::kessler_4, "kessler-4"},
+                                                                               {Transition::ozaki, "ozaki"},
+                                                                               {Transition::shoji_ozaki, "shoji-ozaki"},
+                                                                               {Transition::fokker_planck, "fokker-planck"}}};
+}  // namespace
+
 std::string_view name(Transition transition) {
-  switch (transition) {
-    case Transition::exact: return "exact";
-    case Transition::euler: return "euler";
-    case Transition::shoji_ozaki: return "shoji-ozaki";
+  for (const auto& [value, text] : scheme_names) {
+    if (value == transition) return text;
   }
   return "?";
 }
 
+std::vector<std::string> transition_names() {
+  std::vector<std::string> out;
+  for (const auto& entry : scheme_names) out.emplace_back(entry.second);
+  return out;
+}
+
 Transition transition_from_name(std::string_view text) {
-  for (const Transition t : {Transition::exact, Transition::euler, Transition::shoji_ozaki}) {
-    if (name(t) == text) return t;
+  for (const auto& [value, known] : scheme_names) {
+    if (known == text) return value;
   }
-  throw DomainError(fmt::format("fit: estimator is '{}', but must be one of exact, euler, shoji-ozaki", text));
+  throw DomainError(fmt::format("fit: estimator is '{}', but must be one of {}", text, fmt::join(transition_names(), ", ")));
 }
 
 LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transition transition, bool with_scores) {
   const Potential& potential = model.potential();
   const Index d = model.dimension(), count = model.theta().size() + 1;
+  if (!is_langevin_scheme(transition)) return log_likelihood(panel, as_diffusion(model), transition, with_scores);
   if (transition == Transition::exact && !potential.quadratic(model.theta())) {
     throw DomainError("log_likelihood: the exact likelihood needs a quadratic potential; use shoji-ozaki");
   }
@@ -250,6 +257,7 @@ LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transitio
 }
 
 Fit fit(const Panel& panel, const Model& start, Transition transition, const FitOptions& options) {
+  if (!is_langevin_scheme(transition)) return fit(panel, as_diffusion(start), transition, options);
   const auto begin = std::chrono::steady_clock::now();
   if (panel.empty()) throw ShapeError("fit: there are no paths");
   for (const Path& path : panel) path.validate();

@@ -71,8 +71,29 @@ Vector within(const Box& box, const Vector& x, const Vector& step) {
   return out;
 }
 
+/// -d^2 log L/dx^2 by Richardson-extrapolated central differences of the exact gradient, error O(d^4) + epsilon/d, d a twentieth of a standard error; `inverse` scales them.
+Matrix observed_information(const Objective& objective, const Box& box, const Vector& x, const std::vector<Index>& free, const Matrix& inverse) {
+  Matrix information = Matrix::Zero(x.size(), x.size());
+  for (const Index i : free) {
+    double d = 0.05 * std::sqrt(inverse(i, i));
+    if (x[i] - d <= box.lower[i]) d = 0.5 * (x[i] - box.lower[i]);
+    if (x[i] + d >= box.upper[i]) d = std::min(d, 0.5 * (box.upper[i] - x[i]));
+    const auto difference = [&](double s) {
+      Vector up = x, down = x;
+      up[i] += s;
+      down[i] -= s;
+      return Vector((objective(up, false).gradient - objective(down, false).gradient) / (2 * s));
+    };
+    information.col(i) = -(4 * difference(0.5 * d) - difference(d)) / 3;
+  }
+  return 0.5 * (information + information.transpose());
+}
+
+constexpr int patience = 6;  // scoring steps before the observed information replaces the expected one
+
 LikelihoodValue score(const Objective& objective, const Box& box, const FitOptions& options, Vector& x, Fit& fit) {
   LikelihoodValue at = objective(x, false);
+  Matrix newton;
   fit.status = Status::iteration_limit;
   for (int iteration = 0; iteration < options.max_iterations; ++iteration) {
     ++fit.iterations;
@@ -94,6 +115,15 @@ LikelihoodValue score(const Objective& objective, const Box& box, const FitOptio
       return at;
     }
     Vector step = inverse * at.gradient;
+    if (iteration > 0 && iteration % patience == 0 && fit.gradient_norm > 1e-6) {
+      // Where scores' outer products stand in for the information, or the model is wrong, scoring converges linearly; Newton's step does not.
+      newton = observed_information(objective, box, x, free, inverse);
+      fit.iterations += 4 * static_cast<int>(free.size());
+    }
+    if (newton.size() > 0) {
+      const Matrix observed = restricted_inverse(newton, free, positive);
+      if (positive) step = observed * at.gradient;
+    }
     bool moved = false;
     for (int halving = 0; halving < 60 && !moved; ++halving, step *= 0.5) {
       const Vector trial = within(box, x, step);
@@ -226,21 +256,7 @@ void complete(const Objective& objective, const std::vector<Parameter>& list, co
   bool positive = false;
   const Matrix scale = restricted_inverse(best.expected, free, positive);
   if (positive) {
-    // Observed information: Richardson-extrapolated central differences of the exact gradient, error O(d^4) + epsilon/d.
-    Matrix information = Matrix::Zero(count, count);
-    for (const Index i : free) {
-      double d = 0.05 * std::sqrt(scale(i, i));
-      if (x[i] - d <= box.lower[i]) d = 0.5 * (x[i] - box.lower[i]);
-      if (x[i] + d >= box.upper[i]) d = std::min(d, 0.5 * (box.upper[i] - x[i]));
-      const auto difference = [&](double s) {
-        Vector up = x, down = x;
-        up[i] += s;
-        down[i] -= s;
-        return Vector((objective(up, false).gradient - objective(down, false).gradient) / (2 * s));
-      };
-      information.col(i) = -(4 * difference(0.5 * d) - difference(d)) / 3;
-    }
-    information = Matrix(0.5 * (information + information.transpose()));
+    const Matrix information = observed_information(objective, box, x, free, scale);
     fit.covariance = restricted_inverse(information, free, positive);
     if (positive) {
       const Matrix scores = objective(x, true).scores;

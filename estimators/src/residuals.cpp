@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <vector>
 
 namespace jko::estimators {
 namespace {
@@ -70,6 +71,34 @@ double transform_by_density(const std::function<double(double)>& log_density, do
     (cuts[i] <= next ? left : right) += Rule::integrate(density, cuts[i - 1], cuts[i], 10, 1e-10);
   }
   return std::abs(left + right - 1) <= 1e-3 ? left / (left + right) : std::numeric_limits<double>::quiet_NaN();
+}
+
+Vector transforms(const Panel& panel, const Model& model, Transition transition) {
+  if (model.dimension() != 1) throw DomainError("transforms: the model must be one-dimensional");
+  std::vector<double> out;
+  Panel one{Path{Vector{{0.0, 1.0}}, Matrix(1, 2)}};
+  for (const Path& path : panel) {
+    path.validate();
+    for (Index i = 0; i < path.transitions(); ++i) {
+      const double x = path.values(0, i), dt = path.times[i + 1] - path.times[i], s = std::sqrt(2 * dt / model.beta());
+      one[0].times[1] = dt;
+      one[0].values(0, 0) = x;
+      const auto at = [&](double y) {
+        one[0].values(0, 1) = y;
+        return log_likelihood(one, model, transition).value;
+      };
+      // log p = c - (y - m)^2/(2v): around x first, then around the mean found, where the differences do not cancel.
+      double centre = x, spread = s;
+      for (int pass = 0; pass < 2; ++pass) {
+        const double left = at(centre - spread), middle = at(centre), right = at(centre + spread);
+        const double curvature = (2 * middle - left - right) / (spread * spread), slope = (right - left) / (2 * spread);
+        centre += slope / curvature;
+        spread = 1 / std::sqrt(curvature);
+      }
+      out.push_back(0.5 * std::erfc(-(path.values(0, i + 1) - centre) / spread / std::numbers::sqrt2));
+    }
+  }
+  return Eigen::Map<const Vector>(out.data(), static_cast<Index>(out.size()));
 }
 
 ResidualDiagnostics diagnose(const ConstVectorRef& transforms, int lags) {

@@ -234,6 +234,23 @@ TEST_CASE("transforms by quadrature and their tests") {
   CHECK_THROWS_AS((void)diagnose(Vector::Constant(20, 1.5)), DomainError);
 }
 
+TEST_CASE("transforms of a path: the closed form for OU, and a law that is wrong is seen") {
+  const double dt = 0.5;
+  const Path path = ou_path(1500, dt, 7);
+  const Vector u = transforms({path}, truth, Transition::exact);
+  const double phi = std::exp(-kappa * dt), deviation = std::sqrt((1 - phi * phi) / (beta * kappa));
+  for (Index i = 0; i < 1500; i += 100) {
+    const double z = (path.values(0, i + 1) - mu - phi * (path.values(0, i) - mu)) / deviation;
+    CHECK(std::abs(u[i] - 0.5 * std::erfc(-z / std::numbers::sqrt2)) < 1e-9);
+  }
+  const auto right = diagnose(u);
+  CHECK(right.kolmogorov.p_value > 1e-4);  // three true nulls at 1e-4 (fixed seed)
+  CHECK(right.ljung_box.p_value > 1e-4);
+  CHECK(right.ljung_box_squares.p_value > 1e-4);
+  CHECK(diagnose(transforms({path}, truth.with_parameters(Vector{{kappa, mu, 2 * beta}}), Transition::exact)).kolmogorov.p_value < 1e-6);
+  CHECK(diagnose(transforms({path}, truth.with_parameters(Vector{{3 * kappa, mu, beta}}), Transition::exact)).ljung_box.p_value < 1e-6);
+}
+
 TEST_CASE("the bias of the exact OU estimate, and three ways to take it off") {
   CHECK(std::abs(exact_ou_bias(kappa, beta, 1e-6, 10000000)[0] * 10 - 4) < 1e-4);  // 4/T as dt -> 0
   const double dt = 0.5;

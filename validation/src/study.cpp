@@ -18,9 +18,17 @@ const std::vector<Study>& studies() {
       {"ice-core", "Real data: the GRIP ice core", ice_core},
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
       {"corrector", "The first-order corrector of JKO", corrector},
+      {"inequalities", "Inequalities of JKO steps and flows", inequalities},
+      {"functional-inequalities", "Functional inequalities, their constants and the decay of JKO", functional_inequalities},
+      {"inexact-jko", "JKO with inexact steps, and flow models run backwards", inexact_jko},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},
       {"online", "Online statistical JKO: a fresh batch in every step", online},
       {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},
+      {"online-limits", "Limit law of online statistical JKO, any potential", online_limits, own_case_settings()},
+      {"regimes", "Joint regimes of batch size and step size", regimes, own_case_settings()},
+      {"stationary", "Limit laws at rest: spectral law and the cost of learning online", stationary_limits, own_case_settings()},
+      {"offline-design", "Offline limits at scale: ten sample sizes, ten step sizes, two models", offline_design, {}, true},
+      {"online-design", "Online limits at scale: ten batch sizes, ten step sizes, two models", online_design, {}, true},
   };
   return list;
 }

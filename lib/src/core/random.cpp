@@ -51,6 +51,17 @@ double RandomStream::normal() {
 
 double RandomStream::exponential() { return -std::log(uniform()); }
 
+double RandomStream::gamma(double shape) {
+  if (!(shape >= 1) || !std::isfinite(shape)) throw DomainError("random_stream: gamma(shape) needs 1 <= shape < infinity");
+  const double d = shape - 1.0 / 3.0, c = 1 / std::sqrt(9 * d);
+  while (true) {
+    const double z = normal(), root = 1 + c * z;
+    if (root <= 0) continue;
+    const double v = root * root * root, u = uniform();
+    if (u < 1 - 0.0331 * z * z * z * z || std::log(u) < 0.5 * z * z + d * (1 - v + std::log(v))) return d * v;
+  }
+}
+
 std::uint64_t RandomStream::below(std::uint64_t n) {
   if (n == 0) throw DomainError("random_stream: below(n) needs n > 0");
   const std::uint64_t limit = n * (~std::uint64_t{0} / n);  // reject the incomplete last period

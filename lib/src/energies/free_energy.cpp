@@ -44,8 +44,16 @@ FreeEnergy& FreeEnergy::add_entropy(double beta) {
 FreeEnergy& FreeEnergy::add_porous_medium(double coefficient, double exponent) {
   check_positive("free_energy", "porous-medium coefficient", coefficient);
   check_finite("free_energy", "porous-medium exponent", exponent);
-  if (exponent <= 1) throw DomainError(fmt::format("free_energy: porous-medium exponent is {}, but must exceed 1", exponent));
+  if (exponent <= 0 || exponent == 1) {
+    throw DomainError(fmt::format("free_energy: porous-medium exponent is {}, but must be positive and not 1 (the limit m = 1 is the entropy)", exponent));
+  }
   add(porous_medium_, {coefficient, exponent}, "porous-medium");
+  return *this;
+}
+
+FreeEnergy& FreeEnergy::add_congestion(double max_density) {
+  check_positive("free_energy", "largest density rho_max", max_density);
+  add(congestion_, {max_density}, "congestion");
   return *this;
 }
 
@@ -59,6 +67,7 @@ FreeEnergy& FreeEnergy::add_interaction(PotentialPtr kernel, Vector theta) {
 const FreeEnergy::PotentialPart* FreeEnergy::potential() const { return only(potential_); }
 const FreeEnergy::EntropyPart* FreeEnergy::entropy() const { return only(entropy_); }
 const FreeEnergy::PorousMediumPart* FreeEnergy::porous_medium() const { return only(porous_medium_); }
+const FreeEnergy::CongestionPart* FreeEnergy::congestion() const { return only(congestion_); }
 const FreeEnergy::InteractionPart* FreeEnergy::interaction() const { return only(interaction_); }
 
 Vector FreeEnergy::parameters() const {
@@ -122,7 +131,12 @@ FreeEnergy& FreeEnergy::assume_convexity(Convexity of_potential) {
 }
 
 std::optional<Convexity> FreeEnergy::convexity() const {
-  Convexity total{0, true, "entropy and porous medium are displacement convex"};
+  if (porous_medium() && porous_medium()->exponent < 1) {
+    // McCann's condition: r^d U(r^{-d}) is convex and decreasing in r for U = c/(m-1) rho^m exactly when m >= 1 - 1/d.
+    const int d = dimension() > 0 ? dimension() : 3;
+    if (porous_medium()->exponent < 1 - 1.0 / d) return std::nullopt;
+  }
+  Convexity total{0, true, "entropy, porous medium and congestion are displacement convex"};
   if (potential()) {
     auto part = potential()->potential->convexity(potential()->theta);
     if (!part) part = assumed_;

@@ -42,7 +42,11 @@ Matrix matrix(const Json& j) {
   return m;
 }
 
-/// What is common to all states of a flow: the masses of a quantile function; the dimension of a Gaussian.
+/// What is common to all states of a flow: the masses of a quantile function; the dimension of a Gaussian; the grid of a density.
+Json out_frame(const GridDensity& d) {
+  const Grid& g = d.grid();
+  return {{"lower", out(Matrix(g.lower))}, {"upper", out(Matrix(g.upper))}, {"cells", g.cells}, {"periodic", g.boundary == Boundary::periodic}};
+}
 Json out_frame(const Gaussian& g) { return g.dimension(); }
 Json out_frame(const Particles& p) { return {{"dimension", p.dimension()}, {"weights", out(Matrix(p.weights()))}}; }
 Json out_frame(const QuantileFunction& q) { return out(Matrix(q.masses())); }
@@ -58,6 +62,15 @@ struct Frame<Gaussian> {
     if (coordinates.size() != dimension * (dimension + 1)) throw ParseError("", 0, 0, "a state has the wrong size");
     return {coordinates.col(0).head(dimension), coordinates.col(0).tail(dimension * dimension).reshaped(dimension, dimension)};
   }
+};
+
+template <>
+struct Frame<GridDensity> {
+  std::shared_ptr<const Grid> grid;
+  explicit Frame(const Json& j)
+      : grid(std::make_shared<const Grid>(Grid{matrix(j.at("lower")).col(0), matrix(j.at("upper")).col(0), j.at("cells").get<std::vector<Index>>(),
+                                               j.at("periodic").get<bool>() ? Boundary::periodic : Boundary::no_flux})) {}
+  [[nodiscard]] GridDensity measure(const Matrix& coordinates) const { return {grid, coordinates.col(0)}; }
 };
 
 template <>
@@ -79,7 +92,10 @@ struct Frame<Particles> {
 };
 
 template <class Measure>
-constexpr const char* measure_name = std::is_same_v<Measure, Gaussian> ? "gaussian" : std::is_same_v<Measure, Particles> ? "particles" : "quantile_function";
+constexpr const char* measure_name = std::is_same_v<Measure, Gaussian>      ? "gaussian"
+                                     : std::is_same_v<Measure, Particles>   ? "particles"
+                                     : std::is_same_v<Measure, GridDensity> ? "grid_density"
+                                                                            : "quantile_function";
 
 template <class Measure>
 Json out(const FlowState<Measure>& s) {
@@ -135,6 +151,7 @@ void save(const std::filesystem::path& path, const FlowCheckpoint<Measure>& c, c
 
 }  // namespace
 
+void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<GridDensity>& c, const std::string& label) { save(path, c, label); }
 void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<Gaussian>& c, const std::string& label) { save(path, c, label); }
 void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<Particles>& c, const std::string& label) { save(path, c, label); }
 void save_checkpoint(const std::filesystem::path& path, const FlowCheckpoint<QuantileFunction>& c, const std::string& label) { save(path, c, label); }
@@ -169,6 +186,7 @@ FlowCheckpoint<Measure> load_checkpoint(const std::filesystem::path& path, const
   }
 }
 
+template FlowCheckpoint<GridDensity> load_checkpoint<GridDensity>(const std::filesystem::path&, const std::string&);
 template FlowCheckpoint<Gaussian> load_checkpoint<Gaussian>(const std::filesystem::path&, const std::string&);
 template FlowCheckpoint<Particles> load_checkpoint<Particles>(const std::filesystem::path&, const std::string&);
 template FlowCheckpoint<QuantileFunction> load_checkpoint<QuantileFunction>(const std::filesystem::path&, const std::string&);

@@ -1,6 +1,7 @@
 #include <jko/flows/flow.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
@@ -18,8 +19,18 @@ namespace {
 double min_density(const Gaussian&) { return std::numeric_limits<double>::quiet_NaN(); }
 double min_density(const Particles&) { return std::numeric_limits<double>::quiet_NaN(); }
 double min_density(const QuantileFunction& measure) { return measure.cell_densities().minCoeff(); }
+double min_density(const GridDensity& measure) {
+  double least = std::numeric_limits<double>::infinity();
+  for (const double v : measure.values()) least = v > 0 ? std::min(least, v) : least;
+  return least;
+}
+
+/// Measures that have geodesics may use every scheme; for the others a step reports how far it moved.
+template <class Measure>
+concept Geodesic = requires(const Measure& m) { geodesic(m, m, 1.0); };
 
 bool is_measure(const Gaussian&) { return true; }
+bool is_measure(const GridDensity& measure) { return measure.dimension() > 0; }
 bool is_measure(const Particles&) { return true; }
 bool is_measure(const QuantileFunction& measure) { return measure.is_monotone(); }
 
@@ -85,6 +96,8 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
     if (scheme == Scheme::jko || (scheme == Scheme::bdf2 && previous == nullptr)) {
       out.result = advance(step, current.measure, h, guess);
       if (parameter_tangent) out.tangent = step.tangent(from_tangent, *parameter_tangent);
+    } else if constexpr (!Geodesic<typename Step::Measure>) {
+      throw Error("flow: the scheme needs geodesics");  // refused by the constructor
     } else if (scheme == Scheme::bdf2) {
       const Bdf2 scheme_weights(h, h_previous);
       const auto point = geodesic(previous->measure, current.measure, scheme_weights.s);
@@ -109,7 +122,9 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
         if (!is_measure(out.result.measure)) out.result.status = Status::order_lost;
       }
     }
-    if (is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
+    if constexpr (Geodesic<typename Step::Measure>) {
+      if (is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
+    }
   } catch (const DomainError&) {
     // Inputs were checked before the flow began: what is left is an extrapolation that is no measure.
     if (scheme == Scheme::jko) throw;
@@ -150,16 +165,30 @@ void FlowOptions::validate() const {
   }
 }
 
+namespace {
+
+/// Grid densities have no geodesics here: BDF2 and VIM extrapolate along them, adaptive steps need W2 between any two.
+template <class Measure>
+void check_scheme(const FlowOptions& options) {
+  options.validate();
+  if constexpr (!Geodesic<Measure>) {
+    if (options.scheme != Scheme::jko) throw DomainError(fmt::format("flow: grid densities allow the scheme jko only, not {}; see richardson.hpp for second order", name(options.scheme)));
+    if (options.adaptive) throw DomainError("flow: grid densities allow fixed steps only");
+  }
+}
+
+}  // namespace
+
 template <class Step>
 Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tangent) : step_(std::move(step)), options_(std::move(options)) {
-  options_.validate();
+  check_scheme<Measure>(options_);
   if (start_tangent.size() > 0) {
     if (options_.sensitivity != Sensitivity::shared) throw DomainError("flow: a start tangent needs shared sensitivities");
     check_size("flow", "the start tangent's rows", start_tangent.rows(), start.coordinates().size());
     check_size("flow", "the start tangent's columns", start_tangent.cols(), step_.energy().parameters().size());
     state_.current.tangent = std::move(start_tangent);
   }
-  if (!is_measure(start)) throw DomainError("flow: the start's quantile function must increase strictly");
+  if (!is_measure(start)) throw DomainError("flow: the start is no measure: its quantile function must increase strictly, its grid must not be empty");
   state_.current.measure = start;
   state_.previous = state_.before_previous = state_.current;
   state_.so_far.states.push_back(state_.current);
@@ -169,7 +198,7 @@ Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tan
 template <class Step>
 Flow<Step>::Flow(Step step, FlowCheckpoint<Measure> checkpoint, FlowOptions options)
     : step_(std::move(step)), options_(std::move(options)), state_(std::move(checkpoint)) {
-  options_.validate();
+  check_scheme<Measure>(options_);
 }
 
 template <class Step>
@@ -226,10 +255,10 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
           const FlowState<Measure> half{state_.current.k, state_.current.t, first.result.measure, first.tangent};
           taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent, guess(h));
           if (is_success(taken.result.status)) {
-            taken.result.w2_moved = distance(state_.current.measure, taken.result.measure);
+            if constexpr (Geodesic<Measure>) taken.result.w2_moved = distance(state_.current.measure, taken.result.measure);
             taken.result.w2_bound += first.result.w2_bound;  // steps of a (1/h + kappa)-convex functional add their errors
             taken.result.iterations += first.result.iterations + whole.result.iterations;
-            error = distance(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
+            if constexpr (Geodesic<Measure>) error = distance(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
           }
         } else {
           taken = std::move(first);
@@ -276,6 +305,7 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
   return state_.so_far;
 }
 
+template class Flow<EntropicStep>;
 template class Flow<GaussianStep>;
 template class Flow<ParticleStep>;
 template class Flow<QuantileStep>;

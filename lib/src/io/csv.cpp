@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace jko {
@@ -51,7 +52,7 @@ Index CsvTable::column(std::string_view name) const {
 
 bool CsvTable::has(std::string_view name) const { return std::find(columns.begin(), columns.end(), name) != columns.end(); }
 
-CsvTable parse_csv(std::string_view text, std::string source) {
+CsvTable parse_csv(std::string_view text, std::string source, Missing missing) {
   CsvTable table;
   table.source = std::move(source);
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
@@ -65,7 +66,11 @@ CsvTable parse_csv(std::string_view text, std::string source) {
     if (trimmed(line).empty() || trimmed(line).front() == '#') continue;
     if (table.columns.empty()) {
       for_each_cell(line, [&](std::string_view cell, long at) {
-        if (cell.empty()) throw ParseError(table.source, number, at, "a column has no name");
+        if (missing == Missing::nan && (cell.empty() || cell == "nan" || cell == "NaN" || cell == "NA")) {
+        numbers.push_back(std::numeric_limits<double>::quiet_NaN());
+        return;
+      }
+      if (cell.empty()) throw ParseError(table.source, number, at, "a column has no name");
         if (table.has(cell)) throw ParseError(table.source, number, at, fmt::format("column '{}' appears twice", printable(cell)));
         table.columns.emplace_back(cell);
       });
@@ -77,6 +82,10 @@ CsvTable parse_csv(std::string_view text, std::string source) {
         throw ParseError(table.source, number, at, fmt::format("more cells than the header's {}", table.columns.size()));
       }
       const std::string& column = table.columns[cells - 1];
+      if (missing == Missing::nan && (cell.empty() || cell == "nan" || cell == "NaN" || cell == "NA")) {
+        numbers.push_back(std::numeric_limits<double>::quiet_NaN());
+        return;
+      }
       if (cell.empty()) throw ParseError(table.source, number, at, fmt::format("column '{}' has a gap", column));
       double value = 0;
       const auto [last, status] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
@@ -100,7 +109,7 @@ CsvTable parse_csv(std::string_view text, std::string source) {
   return table;
 }
 
-CsvTable read_csv(const std::filesystem::path& path) { return parse_csv(read_file(path), path.string()); }
+CsvTable read_csv(const std::filesystem::path& path, Missing missing) { return parse_csv(read_file(path), path.string(), missing); }
 
 std::string format_csv(const std::vector<std::string>& columns, const ConstMatrixRef& values) {
   std::string text = fmt::format("{}\n", fmt::join(columns, ","));

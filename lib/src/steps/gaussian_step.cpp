@@ -31,7 +31,7 @@ void GaussianStep::set_parameters(const ConstVectorRef& parameters) {
 }
 
 void GaussianStep::read_energy() {
-  if (!energy_.potential() || !energy_.entropy() || energy_.porous_medium() || energy_.interaction()) {
+  if (!energy_.potential() || !energy_.entropy() || energy_.porous_medium() || energy_.congestion() || energy_.interaction()) {
     throw DomainError("gaussian_step: the energy must be a quadratic potential plus entropy");
   }
   auto quadratic = energy_.potential()->potential->quadratic(energy_.potential()->theta);

@@ -459,6 +459,7 @@ QuantileStep::QuantileStep(FreeEnergy energy, QuantileStepOptions options) : ene
   if (energy_.dimension() > 1) {
     throw DomainError(fmt::format("quantile_step: the energy has dimension {}, but must be one-dimensional", energy_.dimension()));
   }
+  if (energy_.congestion()) throw DomainError("quantile_step: the energy has a congestion part; use the entropic step");
 }
 
 EnergyValue QuantileStep::energy_value(const QuantileFunction& measure) const {

@@ -1,4 +1,5 @@
 #include "own_case.hpp"
+#include "stationary_sampler.hpp"
 #include "studies.hpp"
 
 #include <jko/analysis/corrector.hpp>
@@ -48,26 +49,6 @@ Limit extrapolate(const std::array<Matrix, 3>& at) {
   const Matrix once = 2 * at[1] - at[0], again = 2 * at[2] - at[1], value = (4 * again - once) / 3;
   return {value, (value - again).cwiseAbs()};
 }
-
-/// Draws of pi by inversion of its distribution function, linear in 4096 cells.
-class StationarySampler {
- public:
-  StationarySampler(const Model& model, double lower, double upper) : edges_(Vector::LinSpaced(4097, lower, upper)), cumulative_(Vector::Zero(4097)) {
-    Vector density = model.beta() * model.potential().evaluate({0, 0}, edges_.transpose(), model.theta()).row(0).transpose();
-    density = (density.minCoeff() - density.array()).exp();
-    for (Index i = 0; i < 4096; ++i) cumulative_[i + 1] = cumulative_[i] + 0.5 * (density[i] + density[i + 1]);
-  }
-  void fill(RandomStream& random, Vector& out) const {
-    for (double& x : out) {
-      const double u = random.uniform() * cumulative_[4096];
-      const Index i = std::clamp<Index>(std::upper_bound(cumulative_.data(), cumulative_.data() + 4097, u) - cumulative_.data() - 1, 0, 4095);
-      x = edges_[i] + (u - cumulative_[i]) / (cumulative_[i + 1] - cumulative_[i]) * (edges_[i + 1] - edges_[i]);
-    }
-  }
-
- private:
-  Vector edges_, cumulative_;
-};
 
 constexpr double coarse_steps = 20;
 constexpr Index replication_cells = 100;

@@ -4,15 +4,25 @@
 #include <jko/estimators/fit.hpp>
 #include <jko/models/model.hpp>
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace jko::estimators {
 
 enum class Transition {
-  exact,         ///< the model's own law; offered for quadratic potentials
-  euler,         ///< X' ~ N(x + b D, 2D/beta I)
-  shoji_ozaki,   ///< local linearisation ([ShojiOzaki1998]): exact for linear drift
+  exact,         ///< the model's own law; offered for quadratic potentials, and for diffusions that have one (DiffusionFamily::Law)
+  euler,         ///< X' ~ N(x + b D, sigma^2 D)
+  elerian,       ///< the Milstein scheme's own law, a shifted chi-squared ([Elerian1998]); equals Euler where sigma is constant
+  kessler_1,     ///< Gaussian, with the first two moments expanded in D by the generator to this order ([Kessler1997]); the variance is the
+  kessler_2,     ///<   difference of the expanded moments, as in [Iacus2008], and may be negative where D is coarse
+  kessler_3,
+  kessler_4,
+  ozaki,         ///< [Iacus2008]: undefined where the mean changes sign, not translation invariant; offered for comparison only
+  shoji_ozaki,   ///< local linearisation ([ShojiOzaki1998]): exact for linear drift and constant sigma; sigma(x) frozen otherwise
+  fokker_planck, ///< numerical law to near rounding, any D (fokker_planck_density.hpp)
 };
+[[nodiscard]] std::vector<std::string> transition_names();
 [[nodiscard]] std::string_view name(Transition transition);
 [[nodiscard]] Transition transition_from_name(std::string_view name);  ///< throws DomainError
 
@@ -20,12 +30,13 @@ enum class Transition {
 /// M = -grad(Lap Psi)/beta, phi_1(z) = (e^z - 1)/z, phi_2(z) = (e^z - 1 - z)/z^2, the local linearisation has
 ///   mean x + D phi_1(L D) b + D^2 phi_2(L D) M,   covariance (2D/beta) phi_1(2 L D).
 /// An inadmissible term (a covariance that is not positive or not finite) makes the value -infinity; it is never dropped.
-/// Cost: O(n) evaluations of Psi's derivatives; in d > 1 one symmetric eigenproblem a transition.
+/// Schemes beyond exact, Euler and Shoji-Ozaki are those of the diffusion (diffusion_likelihood.hpp), d = 1. Cost: O(n) evaluations of Psi's derivatives; in d > 1 one symmetric eigenproblem a transition.
 struct LikelihoodValue {
   double value = 0;
   Vector gradient;     ///< exact
   Matrix scores;       ///< P x n, one column a transition; only when asked for
-  Matrix expected;     ///< sum of the Gaussian transitions' Fisher information, for scoring
+  Matrix expected;     ///< the Fisher information summed over Gaussian transitions, else the sum of the scores' outer products; for scoring
+  double error = 0;    ///< numerical error of value, estimated from a finer discretisation (Fokker-Planck)
 };
 [[nodiscard]] LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transition transition, bool with_scores = false);
 

@@ -1,6 +1,7 @@
 #pragma once
 /// Residual diagnostics: do the transitions of the data follow the fitted law?
 #include <jko/estimators/hypothesis.hpp>
+#include <jko/estimators/likelihood.hpp>
 
 #include <functional>
 
@@ -11,6 +12,10 @@ namespace jko::estimators {
 /// from `centre` and `scale` (any rough guess of where the density lies and how wide it is; the tails are searched from there). NaN where the density
 /// does not integrate to one within 1e-3: the transform of a pseudo-density that is none has no meaning.
 [[nodiscard]] double transform_by_density(const std::function<double(double)>& log_density, double next, double centre, double scale);
+
+/// The transforms of every transition of a one-dimensional panel under a Gaussian scheme (exact for quadratic potentials, Euler, Shoji-Ozaki): mean and variance are read
+/// off the log-density at three points, where it is a parabola, to about 1e-10. NaN where the scheme's variance is inadmissible.
+[[nodiscard]] Vector transforms(const Panel& panel, const Model& model, Transition transition);
 
 struct ResidualDiagnostics {
   Vector transforms;          ///< u_i in (0, 1), in the order of the transitions

@@ -18,6 +18,7 @@ class RandomStream {
   double uniform();                           ///< in (0, 1): never 0, never 1; step 2^-53
   double normal();                            ///< N(0, 1) by inversion of the distribution function (one draw each)
   double exponential();                       ///< rate 1, by inversion
+  double gamma(double shape);                 ///< Gamma(shape, 1), shape >= 1, by rejection ([MarsagliaTsang2000]): a random number of draws
   std::uint64_t below(std::uint64_t n);       ///< uniform in {0, ..., n-1}, unbiased; n > 0
   void fill_normal(VectorRef out);            ///< the same numbers as repeated normal()
 

@@ -19,10 +19,16 @@ struct CsvTable {
   [[nodiscard]] bool has(std::string_view name) const;
 };
 
+/// What an empty cell, nan or NA is.
+enum class Missing {
+  refused,  ///< an error with its place
+  nan,      ///< NaN in the table
+};
+
 /// A header and at least one row of finite numbers; lines that begin with # and a byte-order mark are skipped. Throws ParseError
 /// "source:line:column: ..." for a gap, text, NaN, infinity, a ragged row, an empty file or a duplicated header name.
-[[nodiscard]] CsvTable read_csv(const std::filesystem::path& path);
-[[nodiscard]] CsvTable parse_csv(std::string_view text, std::string source);
+[[nodiscard]] CsvTable read_csv(const std::filesystem::path& path, Missing missing = Missing::refused);
+[[nodiscard]] CsvTable parse_csv(std::string_view text, std::string source, Missing missing = Missing::refused);
 /// Header and rows, shortest round-trip numbers.
 [[nodiscard]] std::string format_csv(const std::vector<std::string>& columns, const ConstMatrixRef& values);
 

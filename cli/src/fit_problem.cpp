@@ -1,0 +1,164 @@
+#include "fit_problem.hpp"
+
+#include "config.hpp"
+
+#include <jko/core/error.hpp>
+#include <jko/core/nearest.hpp>
+#include <jko/estimators/first_order_conditions.hpp>
+#include <jko/estimators/score_matching.hpp>
+#include <jko/estimators/snapshot_flow.hpp>
+#include <jko/estimators/stationary.hpp>
+#include <jko/models/families.hpp>
+#include <jko/models/formula.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace jko::cli {
+namespace {
+
+using estimators::Fit;
+using estimators::FitOptions;
+
+const std::vector<std::string> sample_estimators{"stationary", "score-matching"};
+const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
+
+bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+/// Starting values where none are given: an Ornstein-Uhlenbeck process about the data's mean with the identity as K; one half for other families.
+void add_defaults(const Potential& potential, const Vector& centre, std::map<std::string, double>& values) {
+  for (const Parameter& p : potential.parameters()) {
+    if (values.contains(p.name)) continue;
+    if (p.name == "mu" || p.name == "m") values[p.name] = centre[0];
+    for (Index i = 0; i < centre.size(); ++i) {
+      if (p.name == fmt::format("mu_{}", i + 1)) values[p.name] = centre[i];
+      for (Index j = 0; j <= i; ++j) {
+        if (p.name == fmt::format("k_{}_{}", i + 1, j + 1)) values[p.name] = i == j ? 1 : 0;
+      }
+    }
+  }
+}
+
+void add_bounds(Problem& problem, const std::map<std::string, double>& fixed, const std::string& text) {
+  std::vector<std::string> names;
+  for (const Parameter& p : problem.parameters) {
+    names.push_back(p.name);
+    problem.options.fixed.push_back(fixed.contains(p.name));
+    problem.options.lower.push_back(p.lower);
+    problem.options.upper.push_back(p.upper);
+  }
+  for (const auto& [name, range] : ranges("--bounds", text)) {
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end()) throw ParseError("--bounds", 0, 0, fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
+    const auto k = static_cast<std::size_t>(found - names.begin());
+    problem.options.lower[k] = std::max(problem.options.lower[k], range.first);
+    problem.options.upper[k] = std::min(problem.options.upper[k], range.second);
+  }
+}
+
+estimators::SnapshotFlowOptions flow_options(const FitOptions& options) {
+  estimators::SnapshotFlowOptions out;
+  out.fixed = options.fixed;
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> estimator_names() {
+  std::vector<std::string> out{"exact", "euler", "shoji-ozaki"};
+  out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
+  out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
+  return out;
+}
+
+Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
+  if (a.model.empty() && a.potential.empty()) throw DomainError("fit: give --model or --potential");
+  if (!a.estimator.empty() && !among(estimator_names(), a.estimator)) {
+    throw DomainError(fmt::format("fit: estimator '{}' is unknown; the nearest is '{}'", a.estimator, nearest_name(a.estimator, estimator_names())));
+  }
+  Problem out;
+  out.family = a.model;
+  const int dimension = count_coordinates(data);
+  const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+
+  if (among(snapshot_estimators, a.estimator)) {
+    out.estimator = a.estimator;
+    const auto snapshots = std::make_shared<const estimators::Snapshots>(read_snapshots(data));
+    std::map<std::string, double> own = values, kernel_values;
+    std::erase_if(own, [&](const auto& entry) {
+      const bool kernel = entry.first.starts_with("interaction.");
+      if (kernel) kernel_values[entry.first.substr(12)] = entry.second;
+      return kernel;
+    });
+    add_defaults(*potential, snapshots->samples.back().rowwise().mean(), own);
+    const Model model = model_from(potential, own, 0.5);
+    FreeEnergy energy(model);
+    if (!a.interaction.empty()) {
+      if (a.estimator == "snapshot-gaussian") throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+      const PotentialPtr kernel = formula(a.interaction, dimension);
+      const Model with_values = model_from(kernel, kernel_values, 0.5);
+      energy.add_interaction(kernel, with_values.theta());
+    } else if (!kernel_values.empty()) {
+      throw DomainError("fit: there is no --interaction to have such parameters");
+    }
+    out.parameters = energy.parameter_list();
+    out.start = energy.parameters();
+    if (!a.bounds.empty()) throw DomainError("fit: --bounds does not go with snapshots");
+    add_bounds(out, fixed, a.bounds);
+    if (a.estimator == "first-order") {
+      out.refit = [snapshots, energy](const Vector& start, const FitOptions& options) {
+        FreeEnergy at = energy;
+        at.set_parameters(start);
+        return estimators::fit_first_order(*snapshots, at, {.fixed = options.fixed}).fit;
+      };
+    } else if (a.estimator == "snapshot-flow") {
+      out.refit = [snapshots, energy](const Vector& start, const FitOptions& options) {
+        FreeEnergy at = energy;
+        at.set_parameters(start);
+        return estimators::fit_snapshot_flow(*snapshots, at, {}, flow_options(options)).fit;
+      };
+    } else {
+      out.refit = [snapshots, model](const Vector& start, const FitOptions& options) {
+        return estimators::fit_snapshot_gaussian(*snapshots, model.with_parameters(start), {}, flow_options(options));
+      };
+    }
+    return out;
+  }
+  if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+
+  if (among(sample_estimators, a.estimator)) {
+    out.estimator = a.estimator;
+    const auto sample = std::make_shared<const Matrix>(read_sample(data));
+    if (a.estimator == "stationary" && dimension != 1) throw DomainError(fmt::format("fit: stationary maximum likelihood is for one column, but there are {}: choose one with --column, or use score-matching", dimension));
+    add_defaults(*potential, sample->rowwise().mean(), values);
+    const Model model = model_from(potential, values, 0.5);
+    out.parameters = model.parameter_list();
+    out.start = model.parameters();
+    add_bounds(out, fixed, a.bounds);
+    out.refit = [sample, model, stationary = a.estimator == "stationary"](const Vector& start, const FitOptions& options) -> Fit {
+      if (stationary) return estimators::fit_stationary(sample->row(0).transpose(), model.with_parameters(start), options);
+      return estimators::fit_score_matching(*sample, model.with_parameters(start), {.fit = options});
+    };
+    return out;
+  }
+
+  out.panel = read_panel(data, dimension);
+  add_defaults(*potential, out.panel.front().values.rowwise().mean(), values);
+  const Model model = model_from(potential, values, 0.5);
+  out.parameters = model.parameter_list();
+  out.start = model.parameters();
+  out.model = model;
+  add_bounds(out, fixed, a.bounds);
+  out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
+  const auto transition = estimators::transition_from_name(out.estimator);
+  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
+  out.refit = [panel, model, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, model.with_parameters(start), transition, options); };
+  out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };
+  return out;
+}
+
+}  // namespace jko::cli

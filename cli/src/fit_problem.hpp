@@ -1,0 +1,42 @@
+#pragma once
+/// What `jko fit` estimates: data, a model and an estimator, ready to be fitted, and fitted again.
+#include "data.hpp"
+
+#include <jko/estimators/fit.hpp>
+#include <jko/estimators/likelihood.hpp>
+#include <jko/models/model.hpp>
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace jko::cli {
+
+/// The model and the options that say how to fit it, as text.
+struct ProblemArguments {
+  std::string model, potential, interaction, estimator, start, fix, bounds;
+};
+
+struct Problem {
+  std::string family;                     ///< empty for a formula
+  std::string estimator;
+  std::vector<Parameter> parameters;
+  Vector start;
+  estimators::FitOptions options;         ///< fixed parameters and bounds, the family's own included
+  estimators::Refit refit;
+  estimators::Panel panel;                ///< empty for samples and snapshots
+  std::optional<Model> model;             ///< of a path: what residuals and the parametric bootstrap simulate
+  /// log L with gradient and information; empty where the estimator has no likelihood.
+  std::function<estimators::LikelihoodValue(const Vector&)> likelihood;
+};
+
+/// Reads the data and builds the problem; throws one line for what does not fit together.
+[[nodiscard]] Problem problem_of(const DataArguments& data, const ProblemArguments& arguments);
+
+/// Names for --estimator, and whether a word is one.
+[[nodiscard]] std::vector<std::string> estimator_names();
+
+}  // namespace jko::cli

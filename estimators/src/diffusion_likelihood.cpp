@@ -1,0 +1,201 @@
+#include <jko/estimators/diffusion_likelihood.hpp>
+
+#include <jko/core/check.hpp>
+#include <jko/estimators/fokker_planck_density.hpp>
+
+#include "diffusion_terms.hpp"
+#include "fokker_planck.hpp"
+#include "maximise.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+namespace jko::estimators {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double fokker_planck_tolerance = 1e-6;  // of the log-likelihood
+constexpr int most_refinements = 8;
+
+struct Refinement {
+  int level = 0;
+  double error = infinity;
+};
+
+/// The coarsest basis from `level` on whose log-likelihood agrees with the next one's.
+Refinement refinement_for(const Transitions& data, const Diffusion& diffusion, int level) {
+  double before = fokker_planck_terms(data, diffusion, false, level).log_density.sum();
+  Refinement out{level, infinity};
+  for (; level < most_refinements; ++level) {
+    const double after = fokker_planck_terms(data, diffusion, false, level + 1).log_density.sum();
+    const double error = std::abs(after - before);
+    if (std::isfinite(error)) out = {level + 1, error};
+    if (error <= fokker_planck_tolerance) return out;
+    before = after;
+  }
+  return out;
+}
+
+Terms terms(const Transitions& data, const Diffusion& diffusion, Transition transition, int refinement) {
+  switch (transition) {
+    case Transition::exact: return exact_terms(data, diffusion);
+    case Transition::euler:
+    case Transition::elerian:
+    case Transition::ozaki:
+    case Transition::shoji_ozaki: return local_terms(data, diffusion, transition);
+    case Transition::kessler_1: return kessler_terms(data, diffusion, 1);
+    case Transition::kessler_2: return kessler_terms(data, diffusion, 2);
+    case Transition::kessler_3: return kessler_terms(data, diffusion, 3);
+    case Transition::kessler_4: return kessler_terms(data, diffusion, 4);
+    case Transition::fokker_planck: return fokker_planck_terms(data, diffusion, true, refinement);
+  }
+  throw DomainError("log_likelihood: unknown scheme");
+}
+
+std::string_view regime(Transition transition) {
+  switch (transition) {
+    case Transition::exact:
+    case Transition::fokker_planck: return "maximum likelihood at fixed dt, n -> infinity";
+    case Transition::euler:
+    case Transition::elerian: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^2 -> 0; inconsistent at fixed dt";
+    case Transition::kessler_1:
+    case Transition::kessler_2:
+    case Transition::kessler_3:
+    case Transition::kessler_4: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^p -> 0 with p growing with the order; inconsistent at fixed dt";
+    case Transition::ozaki:
+    case Transition::shoji_ozaki: break;
+  }
+  return "pseudo-likelihood, n dt -> infinity and dt -> 0; exact for linear drift and constant sigma";
+}
+
+/// The free parameters that scale sigma alone, set so that sum (dX)^2/(sigma^2 dt) = n.
+void match_quadratic_variation(const Transitions& data, const Diffusion& start, const Fit& fit, Vector& x) {
+  const Vector from = data.from(), next = data.next();
+  const Jets at(start, from, 0, 0);
+  const Vector& sigma = at.s[0];
+  const double ratio = std::sqrt(((next - from).array() / sigma.array()).square().sum() / data.dt.sum());
+  if (!(ratio > 0 && std::isfinite(ratio))) return;
+  for (Index j = 0; j < x.size(); ++j) {
+    if (fit.fixed[static_cast<std::size_t>(j)] || !at.db[0].row(j).isZero(0) || x[j] == 0) continue;
+    const Vector power = x[j] * at.ds[0].row(j).transpose().cwiseQuotient(sigma);
+    if (power[0] == 0 || (power.array() - power[0]).abs().maxCoeff() > 1e-9 * std::abs(power[0])) continue;
+    x[j] *= std::pow(ratio, 1 / power[0]);
+    return;
+  }
+}
+
+}  // namespace
+
+LikelihoodValue log_likelihood(const Panel& panel, const Diffusion& diffusion, Transition transition, bool with_scores) {
+  const Transitions data(panel);
+  diffusion.check_values("log_likelihood", data.x);
+  Refinement refinement;
+  if (transition == Transition::fokker_planck) refinement = refinement_for(data, diffusion, 0);
+  LikelihoodValue out = collect(terms(data, diffusion, transition, refinement.level), with_scores);
+  if (transition == Transition::fokker_planck) out.error = refinement.error;
+  return out;
+}
+
+Fit fit(const Panel& panel, const Diffusion& start, Transition transition, const FitOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (panel.empty()) throw ShapeError("fit: there are no paths");
+  for (const Path& path : panel) path.validate();
+  const Transitions data(panel);
+  start.check_values("fit", data.x);
+  if (std::all_of(data.paths.begin(), data.paths.end(), [&](const auto& p) { return (data.x.segment(p.first, p.second - p.first + 1).array() == data.x[p.first]).all(); })) {
+    throw DomainError("fit: the data are constant, so no diffusion fits them");
+  }
+  const auto& list = start.parameter_list();
+  Fit out = prepared_fit(start.family().describe(), list, options);
+  out.estimator = name(transition);
+  out.theorem = regime(transition);
+  out.n = data.size();
+  out.duration = data.dt.sum();
+  int level = 0;
+  const auto objective = [&](Transition kind) -> Objective {
+    return [&, kind](const Vector& parameters, bool with_scores) { return collect(terms(data, start.with_parameters(parameters), kind, level), with_scores); };
+  };
+  Vector x = start.parameters();
+  match_quadratic_variation(data, start, out, x);
+  std::vector<Vector> candidates{x, start.parameters()};
+  if (transition != Transition::euler) {
+    (void)maximise(objective(Transition::euler), list, options, x, out);
+    candidates.push_back(x);
+    if (transition != Transition::exact && transition != Transition::shoji_ozaki) {
+      (void)maximise(objective(Transition::shoji_ozaki), list, options, x, out);
+      candidates.push_back(x);
+    }
+    double highest = -infinity;
+    for (const Vector& candidate : candidates) {
+      const double value = objective(transition)(candidate, false).value;
+      if (value > highest) highest = value, x = candidate;
+    }
+  }
+  LikelihoodValue best = maximise(objective(transition), list, options, x, out);
+  if (transition == Transition::fokker_planck) {
+    // The basis that the optimum needs; the optimum moves by as little as the likelihood does.
+    const Refinement refinement = refinement_for(data, start.with_parameters(x), level);
+    level = refinement.level;
+    best = maximise(objective(transition), list, options, x, out);
+    if (!(refinement.error <= fokker_planck_tolerance)) {
+      out.warnings.push_back(fmt::format("the numerical error of the log-likelihood is about {:.1g}: the coefficients are not smooth where the process goes, or it reaches the end of the state space",
+                                         refinement.error));
+    }
+  }
+  complete(objective(transition), list, options, x, best, out);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return out;
+}
+
+Recommendation recommend(const Panel& panel, const Diffusion& diffusion) {
+  const Transitions data(panel);
+  diffusion.check_values("recommend", data.x);
+  Recommendation out;
+  if (diffusion.family().law() != DiffusionFamily::Law::none) {
+    out.transition = Transition::exact;
+    out.reason = "the family has a closed transition law";
+    return out;
+  }
+  std::vector<double> values(data.x.begin(), data.x.end()), steps(data.dt.begin(), data.dt.end());
+  std::sort(values.begin(), values.end());
+  std::nth_element(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2), steps.end());
+  const double dt = steps[steps.size() / 2];
+  // Simpson's rule over the data's range and a fifth beyond on either side, 401 points, as far as the state space goes: KL to three digits is plenty.
+  const auto [lower, upper] = diffusion.family().state_space();
+  const double spread = values.back() - values.front();
+  const double from = std::max(values.front() - 0.2 * spread, std::isfinite(lower) ? 0.5 * (values.front() + lower) : -infinity);
+  const double to = std::min(values.back() + 0.2 * spread, std::isfinite(upper) ? 0.5 * (values.back() + upper) : infinity);
+  constexpr Index points = 401;
+  const Vector grid = Vector::LinSpaced(points, from, to);
+  const double width = (to - from) / (points - 1);
+  double mean = 0;
+  for (const double level : {0.05, 0.25, 0.5, 0.75, 0.95}) {
+    const double x = values[static_cast<std::size_t>(level * static_cast<double>(values.size() - 1))];
+    Panel pairs;
+    for (Index i = 0; i < points; ++i) pairs.push_back({Vector{{0, dt}}, Matrix{{x, grid[i]}}});
+    const Transitions all(pairs);
+    const Vector right = fokker_planck_terms(all, diffusion, false, 1).log_density, pseudo = local_terms(all, diffusion, Transition::shoji_ozaki).log_density;
+    double divergence = 0, mass = 0;
+    for (Index i = 0; i < points; ++i) {
+      const double weight = width / 3 * (i == 0 || i == points - 1 ? 1 : (i % 2 == 1 ? 4 : 2)), p = std::exp(right[i]);
+      mass += weight * p;
+      if (p > 0) divergence += weight * p * (right[i] - pseudo[i]);
+    }
+    if (mass > 0) mean += divergence / mass / 5;
+    else mean = infinity;
+  }
+  out.divergence = std::isnan(mean) ? infinity : static_cast<double>(data.size()) * std::max(0.0, mean);
+  if (out.divergence > 0.125) {
+    out.transition = Transition::fokker_planck;
+    out.reason = fmt::format("dt = {:.4g} is coarse for these parameters: the Shoji-Ozaki law differs by n KL = {:.3g}, a bias of up to {:.2g} standard errors", dt, out.divergence, std::sqrt(2 * out.divergence));
+  } else {
+    out.reason = fmt::format("dt = {:.4g} is fine enough: n KL = {:.3g} between the Fokker-Planck and the Shoji-Ozaki laws", dt, out.divergence);
+  }
+  return out;
+}
+
+}  // namespace jko::estimators

@@ -1,0 +1,19 @@
+#pragma once
+/// log p of one-dimensional transitions under each scheme.
+#include "transitions.hpp"
+
+namespace jko::estimators {
+
+/// x-derivatives of b and sigma at the starting points, and their derivatives in theta.
+struct Jets {
+  std::vector<Vector> b, s;    ///< [k]: the k-th derivative
+  std::vector<Matrix> db, ds;  ///< P x n each
+  Jets(const Diffusion& diffusion, const ConstVectorRef& x, int drift_order, int diffusion_order);
+};
+
+// A file each.
+[[nodiscard]] Terms exact_terms(const Transitions& data, const Diffusion& diffusion);
+[[nodiscard]] Terms local_terms(const Transitions& data, const Diffusion& diffusion, Transition scheme);    ///< Euler, Elerian, Ozaki, Shoji-Ozaki
+[[nodiscard]] Terms kessler_terms(const Transitions& data, const Diffusion& diffusion, int order);
+
+}  // namespace jko::estimators

@@ -1,0 +1,771 @@
+#include <jko/steps/entropic_step.hpp>
+
+#include <jko/core/check.hpp>
+#include <jko/core/parallel.hpp>
+#include <jko/transport/separable_kernel.hpp>
+
+#include "../core/vector_math.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace jko {
+namespace {
+
+namespace vm = vector_math;
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double obstacle = 1e300;  // h Psi/epsilon of an obstacle: finite, so that the closed forms stay free of infinity - infinity
+constexpr double unreached = -1e7;  // log a of a cell that no scaling reaches yet: without weight, but finite
+constexpr int lanes = 8;            // sums run over eight interleaved accumulators, whatever the vector width
+
+/// The pointwise problem A y + B e^{k y} = L, y <= cap, for y = log rho.
+struct Proximal {
+  double a = 0.5;         // A
+  double b = 0, k = 0;    // B, m - 1; b = 0 without a porous-medium part
+  double log_c = 0;       // log(B k/A)
+  double cap = infinity;  // log rho_max
+};
+
+struct Sums {
+  double value = 0, mass = 0;
+};
+
+/// From s = mantissa e^{shift} and v = h Psi/epsilon: y = log rho, rho, log b = y - log s, 1 - dy/dL, and sums of rho and of the dual's integrand
+/// int (L - A y - B e^{k y}) d rho. Cells without s or with an obstacle get rho = 0 and log b = -infinity.
+template <bool porous>
+JKO_INLINE void proximal_loop(const double* s, double shift, const double* v, Index n, const Proximal& f, double* y, double* rho, double* log_b, double* damping, double* value) {
+  const double inverse = 1 / f.a, scaled = f.k / f.a, bk = f.b / (f.k + 1);
+  for (Index i = 0; i < n; ++i) {
+    const double log_s = vm::log(s[i]) + shift;
+    const double l = log_s - v[i];
+    double here = l * inverse, derivative = inverse, pressure = 0;
+    if constexpr (porous) {
+      const vm::Omega omega = vm::wright_omega(scaled * l + f.log_c);
+      here = (omega.log - f.log_c) / f.k;
+      derivative = inverse / (1 + omega.value);
+      pressure = omega.value * f.a / f.k;  // B e^{k y}
+    }
+    const bool capped = here > f.cap, dead = !(l > -1e200);
+    if constexpr (porous) pressure = capped ? f.b * vm::exp(f.k * f.cap) : pressure;
+    here = capped ? f.cap : here;
+    const double density = vm::exp(here);
+    y[i] = dead ? -infinity : here;
+    rho[i] = dead ? 0.0 : density;
+    log_b[i] = dead ? -infinity : here - log_s;
+    damping[i] = capped || dead ? 1.0 : 1.0 - derivative;
+    // The integral of B rho^k is B e^{k y} rho/(k + 1) = (B/(k+1)) e^{k y} rho.
+    value[i] = dead ? 0.0 : density * (l - f.a * (here - 1) - (porous ? pressure / f.b * bk : 0.0));
+  }
+}
+
+JKO_VECTOR_CLONES void proximal_linear(const double* s, double shift, const double* v, Index n, const Proximal& f, double* __restrict y, double* __restrict rho, double* __restrict log_b,
+                                       double* __restrict damping, double* __restrict value) {
+  proximal_loop<false>(s, shift, v, n, f, y, rho, log_b, damping, value);
+}
+JKO_VECTOR_CLONES void proximal_porous(const double* s, double shift, const double* v, Index n, const Proximal& f, double* __restrict y, double* __restrict rho, double* __restrict log_b,
+                                       double* __restrict damping, double* __restrict value) {
+  proximal_loop<true>(s, shift, v, n, f, y, rho, log_b, damping, value);
+}
+
+/// out = e^{log - shift}.
+JKO_VECTOR_CLONES void exponentials(const double* log, double shift, Index n, double* __restrict out) {
+  for (Index i = 0; i < n; ++i) out[i] = vm::exp(log[i] - shift);
+}
+
+/// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}, a t = (mantissas) factor.
+JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* a, const double* t, double shift, double factor, Index n,
+                                double* __restrict delta, double* __restrict weight, double* __restrict violation) {
+  for (Index i = 0; i < n; ++i) {
+    const double first = a[i] * t[i] * factor;
+    delta[i] = mu[i] > 0.0 ? log_mu[i] - alpha[i] - (vm::log(t[i]) + shift) : 0.0;
+    weight[i] = first;
+    violation[i] = mu[i] > first ? mu[i] - first : first - mu[i];
+  }
+}
+
+JKO_VECTOR_CLONES void logarithms(const double* x, Index n, double* __restrict out) {
+  for (Index i = 0; i < n; ++i) out[i] = vm::log(x[i]);
+}
+
+/// out = x y, and out = x y/z with 0 where z = 0.
+JKO_VECTOR_CLONES void products(const double* x, const double* y, Index n, double* __restrict out) {
+  for (Index i = 0; i < n; ++i) out[i] = x[i] * y[i];
+}
+JKO_VECTOR_CLONES void quotients(const double* x, const double* z, Index n, double* __restrict out) {
+  for (Index i = 0; i < n; ++i) out[i] = z[i] > 0.0 ? x[i] / z[i] : 0.0;
+}
+
+double total(const double* sum) { return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7])); }
+
+JKO_VECTOR_CLONES void add_sum(const double* x, Index n, double* __restrict sum) {
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) sum[l] += x[i + l];
+  }
+  for (; i < n; ++i) sum[0] += x[i];
+}
+/// sum of w x y.
+JKO_VECTOR_CLONES void add_dot(const double* w, const double* x, const double* y, Index n, double* __restrict sum) {
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) sum[l] += w[i + l] * x[i + l] * y[i + l];
+  }
+  for (; i < n; ++i) sum[0] += w[i] * x[i] * y[i];
+}
+JKO_VECTOR_CLONES double largest(const double* x, Index n) {
+  double top[lanes];
+  std::fill_n(top, lanes, -infinity);
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) top[l] = x[i + l] > top[l] ? x[i + l] : top[l];
+  }
+  for (; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
+  return *std::max_element(top, top + lanes);
+}
+/// x += step p, r -= step q; adds w r^2 to the sum.
+JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum) {
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) {
+      x[i + l] += step * p[i + l];
+      r[i + l] -= step * q[i + l];
+      sum[l] += w[i + l] * r[i + l] * r[i + l];
+    }
+  }
+  for (; i < n; ++i) {
+    x[i] += step * p[i];
+    r[i] -= step * q[i];
+    sum[0] += w[i] * r[i] * r[i];
+  }
+}
+JKO_VECTOR_CLONES void combine(const double* r, double beta, Index n, double* __restrict p) {
+  for (Index i = 0; i < n; ++i) p[i] = r[i] + beta * p[i];
+}
+/// q = p - average, and adds w p q.
+JKO_VECTOR_CLONES void subtract_average(const double* p, const double* x, const double* t, const double* w, Index n, double* __restrict q, double* __restrict sum) {
+  Index i = 0;
+  const auto one = [&](Index j) {
+    q[j] = p[j] - (t[j] > 0.0 ? x[j] / t[j] : 0.0);
+    return w[j] * p[j] * q[j];
+  };
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) sum[l] += one(i + l);
+  }
+  for (; i < n; ++i) sum[0] += one(i);
+}
+
+}  // namespace
+
+void EntropicStepOptions::validate() const {
+  check_nonnegative("entropic_step", "epsilon", epsilon);
+  check_positive("entropic_step", "bias_target", bias_target);
+  check_positive("entropic_step", "tolerance", tolerance);
+  check_at_least("entropic_step", "max_iterations", max_iterations, 1);
+  check_at_least("entropic_step", "max_outer", max_outer, 1);
+  check_at_least("entropic_step", "threads", threads, 1);
+}
+
+double chosen_epsilon(const GridDensity& from, double bias_target) {
+  const Grid& grid = from.grid();
+  double floor = 0;
+  for (int a = 0; a < grid.dimension(); ++a) {
+    if (grid.cells[static_cast<std::size_t>(a)] > 1) floor = std::max(floor, std::pow(grid.width(a), 2));
+  }
+  if (floor == 0) floor = std::pow(grid.width(0), 2);
+  const double fisher = fisher_information(grid, from.values());
+  return fisher > 0 ? std::max(floor, 2.8 * std::sqrt(bias_target) * grid.dimension() / fisher) : floor;
+}
+
+/// The dual problem of one step and everything kept between its evaluations.
+class EntropicStep::Work {
+ public:
+  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), energy_(energy, grid_), threads_(threads) {}
+
+  [[nodiscard]] const GridEnergy& energy() const { return energy_; }
+  [[nodiscard]] const std::shared_ptr<const Grid>& grid() const { return grid_; }
+
+  /// Scalings of the last solve.
+  Vector alpha, y, rho, damping, log_b, delta, weight, congestion;
+  ScaledField a, s, b, t;
+  Vector mu, log_mu, shifted;  // shifted: h Psi/epsilon
+  Proximal proximal;
+  double epsilon = 0, h = 0;
+  const SeparableKernel* kernel = nullptr;
+  int applications = 0, newton_steps = 0;
+  double dual = 0, violation = 0, mass = 0;
+
+  void set_start(const Vector& from) {
+    mu = from;
+    log_mu.resize(mu.size());
+    logarithms(mu.data(), mu.size(), log_mu.data());
+    // Subnormal densities have no logarithm here.
+    for (Index i = 0; i < mu.size(); ++i) {
+      if (log_mu[i] == -infinity) mu[i] = 0;
+    }
+  }
+
+  /// potential: Psi plus what else acts linearly.
+  void set_problem(double step, double eps, double radius, const Vector& potential) {
+    h = step;
+    epsilon = eps;
+    kernel = &kernel_for(eps, radius);
+    const double r = h / epsilon;
+    double low = infinity;
+    for (Index i = 0; i < potential.size(); ++i) low = std::min(low, potential[i]);
+    shifted.resize(potential.size());
+    for (Index i = 0; i < potential.size(); ++i) shifted[i] = potential[i] == infinity ? obstacle : std::min(r * (potential[i] - low), 1e100);
+    const FreeEnergy& f = energy_.energy();
+    proximal = {};
+    if (f.entropy()) proximal.a += r / f.entropy()->beta;
+    if (const auto* part = f.porous_medium()) {
+      proximal.k = part->exponent - 1;
+      proximal.b = r * part->coefficient * part->exponent / proximal.k;
+      proximal.log_c = std::log(proximal.b * proximal.k / proximal.a);
+    }
+    if (f.congestion()) proximal.cap = std::log(f.congestion()->max_density);
+    const Index n = mu.size();
+    for (Vector* v : {&alpha, &y, &rho, &damping, &log_b, &delta, &weight}) {
+      if (v->size() != n) v->setZero(n);
+    }
+    for (ScaledField* field : {&a, &s, &b, &t}) {
+      field->mantissa.resize(n);
+      field->exponent.assign(static_cast<std::size_t>(kernel->tiles()), SeparableKernel::empty_tile);
+    }
+  }
+
+  /// Scalings b from a density's logarithm (entries -infinity: no mass), then a from b. False where no mass of the start reaches any.
+  [[nodiscard]] bool start_from(const Vector& log_density) {
+    // Fast diffusion has algebraic tails whatever the start's: thinner ones would begin with scalings of e^{1/rho}.
+    const double floor = proximal.k < 0 ? log_density.maxCoeff() - 12 : -infinity;
+    for (Index i = 0; i < log_density.size(); ++i) {
+      const double l = std::min(std::max(log_density[i], floor), proximal.cap);
+      const double pressure = proximal.b != 0 ? proximal.b * std::exp(std::min(proximal.k * l, 700.0)) : 0.0;
+      log_b[i] = l == -infinity || shifted[i] == obstacle ? -infinity : l - (proximal.a * l + pressure + shifted[i]);
+      if (congestion.size() > 0) log_b[i] -= congestion[i] / epsilon;
+    }
+    from_logarithms(log_b, b);
+    apply(b, t);
+    bool reached = false;
+    for (Index tile = 0; tile < kernel->tiles(); ++tile) {
+      const double shift = exponent(t, tile) * vm::ln2;
+      kernel->for_each_run(tile, [&](Index begin, Index count) {
+        logarithms(t.mantissa.data() + begin, count, delta.data() + begin);
+        for (Index i = begin; i < begin + count; ++i) {
+          const bool touched = mu[i] > 0 && delta[i] > -infinity;
+          alpha[i] = touched ? log_mu[i] - (delta[i] + shift) : (mu[i] > 0 ? unreached : -infinity);
+          reached = reached || touched;
+        }
+      });
+    }
+    return reached;
+  }
+
+  /// Keeps the multiplier of rho <= rho_max, epsilon (L - A y - B e^{k y}), which the density does not tell, for start_from().
+  void keep_congestion() {
+    if (proximal.cap == infinity) return;
+    const double pressure = proximal.b != 0 ? proximal.b * std::exp(proximal.k * proximal.cap) : 0.0;
+    congestion.setZero(y.size());
+    for (Index i = 0; i < y.size(); ++i) {
+      // log s = y - log b.
+      if (y[i] == proximal.cap) congestion[i] = epsilon * std::max(0.0, y[i] - log_b[i] - shifted[i] - proximal.a * y[i] - pressure);
+    }
+  }
+
+  /// Everything at alpha.
+  void evaluate() {
+    const Index tiles = kernel->tiles();
+    sums_.assign(static_cast<std::size_t>(4 * tiles), 0.0);
+    from_logarithms(alpha, a);
+    apply(a, s);
+    parallel_for(tiles, threads_, [&](Index tile) {
+      const double shift = exponent(s, tile) * vm::ln2;
+      double value[lanes]{}, amount[lanes]{};
+      kernel->for_each_run(tile, [&](Index i, Index n) {
+        double integrand[64];
+        const auto f = proximal.b != 0 ? proximal_porous : proximal_linear;
+        f(s.mantissa.data() + i, shift, shifted.data() + i, n, proximal, y.data() + i, rho.data() + i, log_b.data() + i, damping.data() + i, integrand);
+        add_sum(integrand, n, value);
+        add_sum(rho.data() + i, n, amount);
+      });
+      sums_[static_cast<std::size_t>(4 * tile)] = total(value);
+      sums_[static_cast<std::size_t>(4 * tile + 1)] = total(amount);
+    });
+    from_logarithms(log_b, b);
+    apply(b, t);
+    parallel_for(tiles, threads_, [&](Index tile) {
+      const double shift = exponent(t, tile) * vm::ln2;
+      const int both = a.exponent[static_cast<std::size_t>(tile)] + t.exponent[static_cast<std::size_t>(tile)];
+      const double factor = std::ldexp(1.0, std::clamp(both, -1022, 1000));
+      double off[lanes]{}, linear[lanes]{};
+      kernel->for_each_run(tile, [&](Index i, Index n) {
+        double difference[64];
+        mismatch(mu.data() + i, log_mu.data() + i, alpha.data() + i, a.mantissa.data() + i, t.mantissa.data() + i, shift, factor, n, delta.data() + i, weight.data() + i, difference);
+        add_sum(difference, n, off);
+        for (Index j = 0; j < n; ++j) linear[j % lanes] += mu[i + j] > 0 && alpha[i + j] != unreached ? mu[i + j] * alpha[i + j] : 0.0;
+        // Mass that reaches nothing, or that nothing reaches yet.
+        for (Index j = 0; j < n; ++j) {
+          if (!std::isfinite(delta[i + j])) delta[i + j] = 0;
+        }
+      });
+      sums_[static_cast<std::size_t>(4 * tile + 2)] = total(off);
+      sums_[static_cast<std::size_t>(4 * tile + 3)] = total(linear);
+    });
+    const double volume = grid_->cell_volume();
+    double sum[4]{};
+    for (std::size_t i = 0; i < sums_.size(); ++i) sum[i % 4] += sums_[i];
+    dual = volume * (sum[3] - sum[0]);
+    mass = volume * sum[1];
+    violation = volume * sum[2];
+  }
+
+  /// Conjugate gradients for x - M x = rhs in L2(weight), M x = K[b (1 - d) q]/t, q = K[a x]/s, until the residual's norm is `reduction` of the first.
+  /// Returns the iterations used; q stays in `average`.
+  int solve(const Vector& rhs, double reduction, int limit, Vector& x) {
+    const Index n = rhs.size();
+    x.setZero(n);
+    residual_ = rhs;
+    direction_ = rhs;
+    image_.resize(n);
+    double norm = reduce([&](Index i, Index count, double* sum) { add_dot(weight.data() + i, residual_.data() + i, residual_.data() + i, count, sum); });
+    const double goal = reduction * reduction * norm;
+    int iterations = 0;
+    while (norm > goal && norm > 0 && iterations < limit) {
+      ++iterations;
+      average_over_plan(direction_);
+      const double curvature = reduce([&](Index i, Index count, double* sum) {
+        subtract_average(direction_.data() + i, second_.mantissa.data() + i, t.mantissa.data() + i, weight.data() + i, count, image_.data() + i, sum);
+      });
+      if (!(curvature > 0)) break;
+      const double step = norm / curvature;
+      const double next = reduce([&](Index i, Index count, double* sum) {
+        descend(step, direction_.data() + i, image_.data() + i, weight.data() + i, count, x.data() + i, residual_.data() + i, sum);
+      });
+      const double beta = next / norm;
+      norm = next;
+      run([&](Index i, Index count) { combine(residual_.data() + i, beta, count, direction_.data() + i); });
+    }
+    return iterations;
+  }
+
+  /// first_ = b (1 - d) K[a x]/s, second_ = K of that, both as scaled fields; `average` = K[a x]/s.
+  void average_over_plan(const Vector& x) {
+    scaled_.mantissa.resize(x.size());
+    scaled_.exponent = a.exponent;
+    run([&](Index i, Index n) { products(a.mantissa.data() + i, x.data() + i, n, scaled_.mantissa.data() + i); });
+    apply(scaled_, first_);
+    average.resize(x.size());
+    run([&](Index i, Index n) {
+      quotients(first_.mantissa.data() + i, s.mantissa.data() + i, n, average.data() + i);
+      products(average.data() + i, damping.data() + i, n, first_.mantissa.data() + i);
+      products(first_.mantissa.data() + i, b.mantissa.data() + i, n, scaled_.mantissa.data() + i);
+    });
+    scaled_.exponent = b.exponent;
+    apply(scaled_, second_);
+  }
+  /// K[b x]/t at each cell.
+  [[nodiscard]] Vector pulled_back(const Vector& x) {
+    scaled_.mantissa = b.mantissa.cwiseProduct(x);
+    scaled_.exponent = b.exponent;
+    apply(scaled_, second_);
+    Vector out(x.size());
+    quotients(second_.mantissa.data(), t.mantissa.data(), x.size(), out.data());
+    return out;
+  }
+  /// K[x/t]/s for x given on cells without mass.
+  [[nodiscard]] Vector pushed_source(const Vector& x) {
+    scaled_.mantissa.resize(x.size());
+    quotients(x.data(), t.mantissa.data(), x.size(), scaled_.mantissa.data());
+    scaled_.exponent.resize(t.exponent.size());
+    for (std::size_t i = 0; i < t.exponent.size(); ++i) scaled_.exponent[i] = t.exponent[i] == SeparableKernel::empty_tile ? SeparableKernel::empty_tile : -t.exponent[i];
+    apply(scaled_, first_);
+    Vector out = Vector::Zero(x.size());
+    for (Index tile = 0; tile < kernel->tiles(); ++tile) {
+      const int difference = first_.exponent[static_cast<std::size_t>(tile)] - s.exponent[static_cast<std::size_t>(tile)];
+      const double factor = std::ldexp(1.0, std::clamp(difference, -1022, 1000));
+      kernel->for_each_run(tile, [&](Index i, Index n) {
+        for (Index j = i; j < i + n; ++j) out[j] = s.mantissa[j] > 0 ? first_.mantissa[j] / s.mantissa[j] * factor : 0.0;
+      });
+    }
+    return out;
+  }
+
+  [[nodiscard]] Status maximise(double tolerance, int limit);
+  [[nodiscard]] double mass_beyond(double radius);
+  [[nodiscard]] double stiffness(const Vector& density) const;
+
+  Vector average;
+
+ private:
+  [[nodiscard]] static double exponent(const ScaledField& f, Index tile) { return static_cast<double>(f.exponent[static_cast<std::size_t>(tile)]); }
+
+  void apply(const ScaledField& in, ScaledField& out) {
+    kernel->apply(in, out);
+    ++applications;
+  }
+
+  /// visit(begin, count) over all cells, in fixed blocks.
+  template <class Visit>
+  void run(const Visit& visit) const {
+    parallel_blocks(mu.size(), block, threads_, [&](Index begin, Index end) { visit(begin, end - begin); });
+  }
+  template <class Add>
+  [[nodiscard]] double reduce(const Add& add) {
+    parts_.assign(static_cast<std::size_t>((mu.size() + block - 1) / block), 0.0);
+    parallel_blocks(mu.size(), block, threads_, [&](Index begin, Index end) {
+      double sum[lanes]{};
+      add(begin, end - begin, sum);
+      parts_[static_cast<std::size_t>(begin / block)] = total(sum);
+    });
+    double all = 0;
+    for (const double part : parts_) all += part;
+    return all;
+  }
+
+  /// The field e^{logarithm} with each tile's largest mantissa in [1/2, 1].
+  void from_logarithms(const Vector& logarithm, ScaledField& out) const {
+    parallel_for(kernel->tiles(), threads_, [&](Index tile) {
+      double top = -infinity;
+      kernel->for_each_run(tile, [&](Index i, Index n) { top = std::max(top, largest(logarithm.data() + i, n)); });
+      // Beyond 1e8 in the exponent the logarithms themselves have lost their digits.
+      const bool empty = !(top > -5e7);
+      const int e = empty ? SeparableKernel::empty_tile : static_cast<int>(std::ceil(std::min(top, 5e7) / vm::ln2));
+      out.exponent[static_cast<std::size_t>(tile)] = e;
+      kernel->for_each_run(tile, [&](Index i, Index n) {
+        if (empty) std::fill_n(out.mantissa.data() + i, n, 0.0);
+        else exponentials(logarithm.data() + i, e * vm::ln2, n, out.mantissa.data() + i);
+      });
+    });
+  }
+
+  const SeparableKernel& kernel_for(double eps, double radius) {
+    for (const auto& [key, k] : kernels_) {
+      if (key == std::pair{eps, radius}) return *k;
+    }
+    if (kernels_.size() >= 8) kernels_.erase(kernels_.begin());
+    kernels_.emplace_back(std::pair{eps, radius}, std::make_unique<SeparableKernel>(grid_, eps, radius, threads_));
+    return *kernels_.back().second;
+  }
+
+  static constexpr Index block = 4096;
+  std::shared_ptr<const Grid> grid_;
+  GridEnergy energy_;
+  int threads_;
+  std::vector<std::pair<std::pair<double, double>, std::unique_ptr<SeparableKernel>>> kernels_;
+  std::vector<double> sums_, parts_;
+  Vector residual_, direction_, image_, step_, old_alpha_, old_delta_;
+  ScaledField scaled_, first_, second_;
+};
+
+EntropicStep::EntropicStep(FreeEnergy energy, EntropicStepOptions options) : energy_(std::move(energy)), options_(options) {
+  options_.validate();
+  if (energy_.dimension() > 3) throw ShapeError(fmt::format("entropic_step: the energy has dimension {}, but grids have at most 3", energy_.dimension()));
+}
+
+void EntropicStep::set_parameters(const ConstVectorRef& parameters) {
+  energy_.set_parameters(parameters);
+  work_.reset();
+}
+
+EnergyValue EntropicStep::energy_value(const GridDensity& measure) const {
+  if (work_ && *work_->grid() == measure.grid()) return work_->energy().value(measure.values());
+  return GridEnergy(energy_, measure.grid_ptr()).value(measure.values());
+}
+
+namespace {
+
+constexpr double default_radius = 7.75;  // e^{-30} at the kernel's edge
+constexpr double largest_radius = 36;    // e^{-648}: near the end of double's range
+/// Kernels wider than a fifth of the box's shortest side bring nothing.
+double largest_level(const Grid& grid) {
+  double side = infinity;
+  for (int a = 0; a < grid.dimension(); ++a) {
+    if (grid.cells[static_cast<std::size_t>(a)] > 1) side = std::min(side, grid.upper[a] - grid.lower[a]);
+  }
+  return 0.04 * side * side;
+}
+
+}  // namespace
+
+/// Maximises the dual from the scalings present. `limit` is in kernel applications.
+Status EntropicStep::Work::maximise(double tolerance, int limit) {
+  evaluate();
+  int without_progress = 0, scalings = 0;
+  double best = violation;
+  while (!(violation <= tolerance)) {
+    if (!std::isfinite(violation) || !std::isfinite(dual)) return Status::not_finite;
+    if (applications >= limit) return Status::iteration_limit;
+    // Where the first marginal is far off the quadratic model is of little use: a few scaling steps first.
+    bool scaled = violation > 0.3 && scalings < 4;
+    if (!scaled) {
+      const double before = dual, off = violation;
+      const double reduction = std::max(0.3 * tolerance / violation, std::min(0.1, violation));
+      solve(delta, reduction, 200, step_);
+      ++newton_steps;
+      // The quadratic model is trusted for a factor e^10; cells that are off by more go on with their scaling step.
+      for (Index i = 0; i < step_.size(); ++i) {
+        if (!(std::abs(delta[i]) <= 10)) step_[i] = delta[i];
+        else step_[i] = std::clamp(step_[i], -10.0, 10.0);
+      }
+      old_alpha_ = alpha;
+      old_delta_ = delta;
+      double length = 1;
+      for (int halving = 0;; ++halving) {
+        alpha = old_alpha_ + length * step_;
+        evaluate();
+        // The dual is known to rounding only: near the maximum the violation decides.
+        if (violation < off || dual > before + 1e-14 * std::abs(before)) break;
+        if (halving == 3) {
+          scaled = true;
+          alpha = old_alpha_;
+          delta = old_delta_;
+          break;
+        }
+        length *= 0.5;
+      }
+    }
+    if (scaled) {
+      // The dual's curvature in this metric is at most 1 + max(0, dy/dL - 1) <= 1/A where A < 1: half steps without entropy.
+      ++scalings;
+      alpha += std::min(1.0, proximal.a) * delta;
+      evaluate();
+    }
+    without_progress = violation < 0.9 * best ? 0 : without_progress + 1;
+    best = std::min(best, violation);
+    // A plan that needs a longer reach shows as a dual that grows while the violation stays.
+    if (without_progress >= (violation > 1e-3 ? 8 : 30)) return violation < 1e-9 ? Status::stalled : Status::iteration_limit;
+  }
+  return Status::converged;
+}
+
+/// L1 norm of the second marginal's part that moves farther than `radius` standard deviations along an axis.
+double EntropicStep::Work::mass_beyond(double radius) {
+  const SeparableKernel inner(grid_, epsilon, radius, threads_);
+  inner.apply(a, first_);
+  ++applications;
+  double beyond = 0;
+  for (Index tile = 0; tile < inner.tiles(); ++tile) {
+    const int e = first_.exponent[static_cast<std::size_t>(tile)] + b.exponent[static_cast<std::size_t>(tile)];
+    const double factor = std::ldexp(1.0, std::clamp(e, -1022, 1000));
+    inner.for_each_run(tile, [&](Index i, Index n) {
+      for (Index j = i; j < i + n; ++j) beyond += std::abs(rho[j] - b.mantissa[j] * first_.mantissa[j] * factor);
+    });
+  }
+  return beyond * grid_->cell_volume();
+}
+
+/// The largest h F''(rho) rho/epsilon, which decides how many iterations a solve takes; infinite under congestion.
+double EntropicStep::Work::stiffness(const Vector& density) const {
+  if (proximal.cap < infinity) return infinity;
+  const double top = density.maxCoeff();
+  return proximal.a - 0.5 + (proximal.b != 0 && top > 0 ? proximal.b * proximal.k * std::pow(proximal.k > 0 ? top : std::max(density.mean(), 1e-300), proximal.k) : 0.0);
+}
+
+StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h, const Vector& guess) {
+  check_positive("entropic_step", "step size h", h);
+  if (from.dimension() == 0) throw DomainError("entropic_step: the start is empty");
+  const Grid& grid = from.grid();
+  const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  if (gib > options_.memory_limit) throw DomainError(fmt::format("entropic_step: {:.3g} cells would take about {:.1f} GiB, but memory_limit is {:g}", static_cast<double>(grid.size()), gib, options_.memory_limit));
+  double epsilon = options_.epsilon;
+  if (epsilon == 0) epsilon = chosen_epsilon(from, options_.bias_target);
+  for (int axis = 0; axis < grid.dimension(); ++axis) {
+    if (grid.cells[static_cast<std::size_t>(axis)] == 1) continue;
+    const double least = 0.5 * grid.width(axis) * grid.width(axis);
+    if (epsilon < least) throw DomainError(fmt::format("entropic_step: epsilon is {:g}, but must be at least half the squared cell width, {:g}: below it the sampled kernel is no heat kernel", epsilon, least));
+  }
+  if (!work_ || !(*work_->grid() == grid)) work_ = std::make_shared<Work>(energy_, from.grid_ptr(), options_.threads);
+  Work& w = *work_;
+  StepResult<GridDensity> result;
+  result.measure = from;
+  report_ = {};
+  report_.epsilon = epsilon;
+  w.applications = w.newton_steps = 0;
+  w.congestion.resize(0);
+  w.set_start(from.values());
+  const Index n = grid.size();
+  const double volume = grid.cell_volume();
+  const bool interacts = energy_.interaction() != nullptr;
+  const int limit = 2 * options_.max_iterations;
+
+  // Densities to start from, as logarithms.
+  const bool guessed = guess.size() == n;
+  Vector density = guessed ? guess : from.values();
+  for (Index i = 0; i < n; ++i) {
+    if (!(density[i] > 0) || !std::isfinite(density[i])) density[i] = 0;
+  }
+  double radius = default_radius;
+  Vector potential = w.energy().potential();
+  Vector acting = interacts ? w.energy().interaction(options_.interaction == InteractionScheme::semi_implicit ? from.values() : density) : Vector();
+  Vector logarithm(n), coarser;
+  const auto take_logarithm = [&](const Vector& v) {
+    for (Index i = 0; i < n; ++i) logarithm[i] = v[i] > 0 ? std::log(v[i]) : -infinity;
+  };
+  take_logarithm(density);
+
+  Status status = Status::not_run;
+  const int outers = interacts && options_.interaction == InteractionScheme::implicit_outer ? options_.max_outer : 1;
+  for (int outer = 0; outer < outers; ++outer) {
+    ++report_.outer_iterations;
+    const Vector linear = interacts ? Vector(potential + acting) : potential;
+    if (outer == 0) {
+      w.set_problem(h, epsilon, radius, linear);
+      int level = 0;
+      if (!guessed) {
+        double stiff = w.stiffness(density);
+        while (stiff > 2 && level < 5 && std::pow(4.0, level + 1) * epsilon < largest_level(grid)) {
+          ++level;
+          stiff /= 4;
+        }
+      }
+      double level_radius = default_radius;
+      while (level >= 0) {
+        const double here = epsilon * std::pow(4.0, level);
+        w.set_problem(h, here, level > 0 ? level_radius : radius, linear);
+        if (!w.start_from(logarithm)) {
+          status = Status::not_finite;
+          break;
+        }
+        // A coarser level is as good as its bias; 1e-3 of mass is below it.
+        status = w.maximise(level > 0 ? std::max(1e-3, options_.tolerance) : options_.tolerance, limit);
+        if (status != Status::converged) {
+          // The plan may need a longer reach: without it the dual is unbounded.
+          double& reach = level > 0 ? level_radius : radius;
+          if (reach >= largest_radius || w.applications >= limit) break;
+          reach = std::min(2 * reach, largest_radius);
+          continue;
+        }
+        if (level == 0) break;
+        // How far mass moves is seen here already, blurred by twice the next level's deviation: the reach of all but 0.3 % of it, and 2.5 deviations.
+        double next = default_radius;
+        while (next < largest_radius && 0.5 * (next - 2.5) < level_radius && w.mass_beyond(0.5 * (next - 2.5)) > 3e-3) next = std::min(1.15 * next, largest_radius);
+        (level == 1 ? radius : level_radius) = next;
+        // log rho is a + b epsilon^2 + ...: extrapolated from this level and the one before to the next.
+        logarithm = w.y;
+        w.keep_congestion();
+        if (coarser.size() > 0) {
+          for (Index i = 0; i < n; ++i) {
+            // epsilon^2 falls by 16 from level to level: the next change is a sixteenth of the last.
+            const double change = (w.y[i] - coarser[i]) / 16;
+            if (std::abs(change) < 1) logarithm[i] += change;
+          }
+        }
+        coarser = w.y;
+        --level;
+      }
+    } else {
+      w.set_problem(h, epsilon, radius, linear);
+      status = w.maximise(options_.tolerance, limit);
+    }
+    // Grow the kernel until what moves fits inside it. Mass beyond its edge cannot be seen; from two distances before it the tail, which falls
+    // faster than geometrically, is bounded.
+    const auto cut = [&] {
+      const double near = w.mass_beyond(radius - 2), nearer = w.mass_beyond(radius - 1);
+      return near > 0 ? nearer * nearer / near : 0.0;
+    };
+    while (status == Status::converged && cut() > std::max(options_.tolerance, options_.bias_target)) {
+      if (radius >= largest_radius) {
+        status = Status::not_finite;
+        break;
+      }
+      radius = std::min(1.3 * radius, largest_radius);
+      w.set_problem(h, epsilon, radius, linear);
+      status = w.maximise(options_.tolerance, limit);
+    }
+    if (status != Status::converged || outers == 1) break;
+    const double change = (w.rho / w.mass - density).cwiseAbs().sum() * volume;
+    report_.interaction_residual = change;
+    density = w.rho / w.mass;
+    if (change <= 10 * options_.tolerance) break;
+    if (outer + 1 == outers) status = Status::iteration_limit;
+    acting = w.energy().interaction(density);
+  }
+  report_.radius = radius;
+  report_.kernel_applications = w.applications;
+  report_.newton_steps = w.newton_steps;
+  result.iterations = (w.applications + 1) / 2;
+  result.status = status;
+  result.residual = w.violation;
+  if (!std::isfinite(w.mass) || !(w.mass > 0.5)) {
+    if (is_success(status)) result.status = Status::not_finite;
+    return result;
+  }
+  // The second marginal's mass differs from one by at most the residual; a density has mass one.
+  Vector values = w.rho / w.mass;
+  values /= values.sum() * volume;
+  result.measure = GridDensity(from.grid_ptr(), std::move(values));
+  const Vector& rho = result.measure.values();
+  double cost = 0;
+  for (Index i = 0; i < n; ++i) {
+    if (w.mu[i] > 0) cost += w.mu[i] * w.alpha[i];
+    if (w.rho[i] > 0) cost += w.rho[i] * w.log_b[i];
+  }
+  const double squared = 2 * epsilon * cost * volume - epsilon * (entropy(grid, w.mu) + entropy(grid, rho)) -
+                         0.125 * epsilon * epsilon * (fisher_information(grid, w.mu) + fisher_information(grid, rho));
+  result.w2_moved = std::sqrt(std::max(0.0, squared));
+  result.energy = w.energy().value(rho);
+  result.objective = result.energy.total + result.w2_moved * result.w2_moved / (2 * h);
+  return result;
+}
+
+Matrix EntropicStep::tangent(const ConstMatrixRef& from_tangent, const ConstMatrixRef& parameter_tangent) const {
+  if (!work_ || work_->mu.size() == 0) throw DomainError("entropic_step: tangent() needs an advance() before it");
+  Work& w = *work_;
+  const Index n = w.mu.size(), columns = std::max(from_tangent.cols(), parameter_tangent.cols());
+  const bool from_given = from_tangent.size() > 0, parameters_given = parameter_tangent.size() > 0;
+  if (from_given) check_size("entropic_step", "the start's tangent", from_tangent.rows(), n);
+  if (parameters_given) check_size("entropic_step", "the parameter tangent", parameter_tangent.rows(), energy_.parameters().size());
+  const double strength = w.h / w.epsilon, volume = w.grid()->cell_volume();
+  const bool interacts = energy_.interaction() != nullptr, implicit = options_.interaction == InteractionScheme::implicit_outer;
+  // Semi-implicitly the interaction acts as a potential made from the start.
+  Matrix variation;
+  if (parameters_given) {
+    variation = w.energy().parameter_variation(w.rho);
+    if (interacts && !implicit) {
+      const Index p = energy_.interaction()->theta.size();
+      variation.rightCols(p) = w.energy().parameter_variation(w.mu).rightCols(p);
+    }
+  }
+  Matrix out(n, columns);
+  Vector source(n), force(n), x, change;
+  for (Index j = 0; j < columns; ++j) {
+    // alpha + log t(b(s(alpha))) = log mu: with q = d log s = K[a dalpha + da]/s and d log b = (dy/dL)(q - force) - q,
+    //   dalpha - M dalpha = dmu/mu + K[b (1 - dy/dL) q0]/t + K[b (dy/dL) force]/t,   d rho = rho (dy/dL) (q + q0 - force),
+    // where q0 comes from mass that enters cells empty before, da = dmu/t there.
+    Vector start = Vector::Zero(n), empty = Vector::Zero(n);
+    bool enters = false;
+    if (from_given) {
+      for (Index i = 0; i < n; ++i) {
+        if (w.mu[i] > 0) start[i] = from_tangent(i, j) / w.mu[i];
+        else if (from_tangent(i, j) != 0) empty[i] = from_tangent(i, j), enters = true;
+      }
+    }
+    const Vector entering = enters ? w.pushed_source(empty) : Vector();
+    Vector fixed = Vector::Zero(n);
+    if (parameters_given) fixed = strength * (variation * parameter_tangent.col(j));
+    if (interacts && !implicit && from_given) fixed += strength * w.energy().interaction(from_tangent.col(j));
+    force = fixed;
+    change = Vector::Zero(n);
+    for (int outer = 0; outer < options_.max_outer; ++outer) {
+      Vector drive = (1 - w.damping.array()) * force.array();
+      if (enters) drive.array() += w.damping.array() * entering.array();
+      source = start + w.pulled_back(drive);
+      w.solve(source, 1e-10, 1000, x);
+      w.average_over_plan(x);
+      Vector response = w.average;
+      if (enters) response += entering;
+      const Vector next = w.rho.array() / w.mass * (1 - w.damping.array()) * (response - force).array();
+      const double moved = (next - change).cwiseAbs().sum() * volume, size = next.cwiseAbs().sum() * volume;
+      change = next;
+      if (!interacts || !implicit || moved <= 1e-9 * size) break;
+      force = fixed + strength * w.energy().interaction(change);
+    }
+    out.col(j) = change;
+  }
+  return out;
+}
+
+}  // namespace jko

@@ -4,6 +4,7 @@
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/model.hpp>
+#include <jko/steps/entropic_step.hpp>
 
 #include <filesystem>
 #include <map>
@@ -13,6 +14,12 @@
 
 namespace jko::cli {
 
+/// A flow of densities on a grid.
+struct GridFlow {
+  GridDensity start;
+  EntropicStepOptions step;
+};
+
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
@@ -20,6 +27,7 @@ struct Config {
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
   std::variant<Gaussian, QuantileFunction> start;
   bool gaussian_step = false;
+  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic step
   FlowOptions flow;
   // [simulate]
   double dt = 0.1;

@@ -51,7 +51,7 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fly")[0] == 2, "an unknown command is misuse")
 
     # Every example runs, and its JSON has the promised fields.
-    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml"]:
+    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml"]:
         out = folder / example
         status, _, err = run("flow", source / "docs/examples" / example, "--out", out)
         expect(status == 0, f"{example}: {status} {err}")
@@ -115,6 +115,24 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("flow", config(start % 'quantiles = "quantiles.csv"'), "--out", folder / "q")[0] == 0, "quantiles as start")
     (folder / "quantiles.csv").write_text("probability,x\n0,-1\n0.5,0\n0.9,1\n")
     refused(["flow", config(start % 'quantiles = "quantiles.csv"'), "--out", out], "quantiles.csv", "0 to 1")
+
+    # Densities on grids: files of the right shape, mass kept, energy falling; a kept density is a start again; bad boxes are refused with their line.
+    plane = json.loads((folder / "double_well_2d.toml/flow.json").read_text())["steps"]
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(plane, plane[1:])), "the 2-D energy falls")
+    expect(all(b["w2_bound"] is None and b["residual"] < 1e-6 for b in plane), "entropic steps have no certificate, but a residual")
+    for k in [0, 6, 24]:
+        for end in ["npy", "svg"]:
+            expect((folder / f"double_well_2d.toml/density_{k:06d}.{end}").exists(), f"density {k} as {end}")
+    array = (folder / "double_well_2d.toml/density_000024.npy").read_bytes()
+    expect(b"(72, 120)" in array[:128], "the shape of a 2-D density")
+    again = (source / "docs/examples/double_well_2d.toml").read_text().replace("gaussian = { mean = [0.1, 0.3], covariance = [[0.04, 0.0], [0.0, 0.04]] }", 'density = "double_well_2d.toml/density_000024.npy"')
+    again = again.replace("steps      = 24", "steps      = 1")
+    expect(run("flow", config(again), "--out", folder / "again")[0] == 0, "a density as start on a grid")
+    grid = '[model]\npotential = "x^2"\nbeta = 1.0\n[initial]\ngaussian = { mean = [0.0], covariance = [[1.0]] }\n[flow]\nstep = "entropic"\nh = 0.1\nsteps = 1\n[grid]\nlower = [-4.0]\nupper = [4.0]\ncells = [%s]\n'
+    for text, parts in [(grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
+                        (grid.replace("h = 0.1", 'h = 0.1\nscheme = "bdf2"') % "40", ["jko"]), (grid.replace("h = 0.1", "h = 0.1\nepsilon = 1e-12") % "40", ["epsilon", "width"]),
+                        (grid.replace("x^2", "log(x)") % "40", ["potential", "nan"]), (grid.replace("x^2", "x1^2").replace("beta = 1.0", "beta = 1.0\ndimension = 2") % "40", ["dimension"])]:
+        refused(["flow", config(text), "--out", out], *parts)
 
     # A step too large for a potential that is not convex: a status with a remedy, exit 1.
     well = (source / "docs/examples/double_well.toml").read_text().replace("h      = 0.02", "h = 3.0").replace("vim", "jko")

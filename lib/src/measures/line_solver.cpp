@@ -2,14 +2,9 @@
 
 #include <jko/core/parallel.hpp>
 
-#include <algorithm>
+#include "../core/vector_math.hpp"
 
-// The same source compiled for several instruction sets, chosen when the program starts; without fused operations the bits are the same.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define JKO_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define JKO_VECTOR_CLONES
-#endif
+#include <algorithm>
 
 namespace jko {
 namespace {

@@ -130,6 +130,10 @@ class BackAndForthStep::Dual : public TransportDual {
 BackAndForthStep::BackAndForthStep(FreeEnergy energy, BackAndForthStepOptions options) : energy_(std::move(energy)), options_(options) {
   options_.validate();
   if (energy_.interaction()) throw DomainError("back_and_forth_step: an interaction is not local; the entropic step takes it");
+  if (energy_.congestion()) throw DomainError("back_and_forth_step: congestion is not supported; the entropic step takes it");
+  if (energy_.porous_medium() && energy_.porous_medium()->exponent < 1) {
+    throw DomainError("back_and_forth_step: fast diffusion (m < 1) is not supported; the entropic step takes it");
+  }
   if (!energy_.entropy() && !energy_.porous_medium()) throw DomainError("back_and_forth_step: the energy needs entropy or a porous-medium part");
 }
 

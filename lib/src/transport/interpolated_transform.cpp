@@ -1,5 +1,6 @@
 #include "interpolated_transform.hpp"
 
+#include "../core/vector_math.hpp"
 #include "../measures/grid_lines.hpp"
 #include "lower_envelope.hpp"
 
@@ -42,6 +43,9 @@ inline Weights cubic_spline(double t) {
   return {{s * s * s / 6, 2.0 / 3 - t * t * (1 - 0.5 * t), 2.0 / 3 - s * s * (1 - 0.5 * s), t * t * t / 6}};
 }
 
+/// The left end of a position's interval; positions are at least -1/2, and casting truncates.
+inline Index interval(double position) { return static_cast<Index>(position + 1.0) - 1; }
+
 /// Particle j of a line lies at this cell coordinate.
 inline double particle(Index j, Index samples) { return (static_cast<double>(j) + 0.5) / static_cast<double>(samples) - 0.5; }
 
@@ -50,7 +54,7 @@ struct Minimum {
 };
 
 /// The minimum of (x - y)^2/2 + (I f)(x) at the stationary point in an interval [cell, cell + 1] where it turns upward, moved into the interval.
-inline Minimum minimum_in(const double* f, Index cell, double y, double end) {
+JKO_INLINE Minimum minimum_in(const double* f, Index cell, double y, double end) {
   const double a = f[cell - 1], b = f[cell], c = f[cell + 1], d = f[cell + 2];
   const double c0 = (a + 4 * b + c) / 6, c1 = 0.5 * (c - a), c2 = 0.5 * (a + c) - b, c3 = (d - a) / 6 + 0.5 * (b - c);
   const double r = static_cast<double>(cell) - y;
@@ -66,7 +70,7 @@ inline Minimum minimum_in(const double* f, Index cell, double y, double end) {
 
 /// Refines the lattice minimisers of (i - y)^2/2 + (I f)(i) for the particles y: coefficients f with ghosts, in units of width^2. Where the lattice values are
 /// convex, the minimum lies beside the lattice's; else `reach` intervals on either side are searched.
-void refine(const double* f, const std::int32_t* lattice, Index n, Index count, Index samples, bool convex, double* value, double* position) {
+JKO_VECTOR_CLONES void refine(const double* f, const std::int32_t* lattice, Index n, Index count, Index samples, bool convex, double* value, double* position) {
   constexpr Index reach = 3;
   const double end = static_cast<double>(n) - 0.5;
   for (Index j = 0; j < count; ++j) {
@@ -89,7 +93,7 @@ void refine(const double* f, const std::int32_t* lattice, Index n, Index count, 
 
 void scatter(const double* mass, const double* position, Index count, double* q) {
   for (Index j = 0; j < count; ++j) {
-    const auto cell = static_cast<Index>(std::floor(position[j]));
+    const Index cell = interval(position[j]);
     const Weights k = cubic_spline(position[j] - static_cast<double>(cell));
     for (int m = 0; m < 4; ++m) q[cell - 1 + m] += mass[j] * k.w[m];
   }
@@ -157,7 +161,7 @@ Vector InterpolatedTransform::particles(const Vector& mu) const {
         mirror(f, n);
         for (Index j = 0; j < count; ++j) {
           const double y = particle(j, samples_);
-          const auto cell = static_cast<Index>(std::floor(y));
+          const Index cell = interval(y);
           const Weights k = cubic_convolution(y - static_cast<double>(cell));
           double sum = 0;
           for (int m = 0; m < 4; ++m) sum += k.w[m] * f[cell - 1 + m];

@@ -4,6 +4,8 @@
 #include <jko/core/nearest.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
+#include <jko/measures/bandwidth.hpp>
+#include <jko/measures/convert.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
 
@@ -137,6 +139,68 @@ FreeEnergy read_energy(const Model& model, const Section* section) {
   return energy;
 }
 
+/// The particles of a CSV with columns x (or x1, ..., xd) and, if they differ, weight (scaled to sum 1 where they do to 1e-6).
+Particles read_particles(const std::filesystem::path& csv, int dimension) {
+  const CsvTable table = read_csv(csv);
+  Matrix points(dimension, table.values.rows());
+  for (int k = 0; k < dimension; ++k) points.row(k) = table.values.col(table.column(dimension == 1 ? "x" : fmt::format("x{}", k + 1))).transpose();
+  if (!table.has("weight")) return Particles(points);
+  const Vector weights = table.values.col(table.column("weight"));
+  if (!(std::abs(weights.sum() - 1) <= 1e-6)) throw ParseError(table.source, 0, 0, fmt::format("the weights sum to {:.9g}, but must sum to 1 to 1e-6", weights.sum()));
+  return {points, weights / weights.sum()};
+}
+
+/// Start and options of a flow of particles: [initial] particles = "file.csv", or gaussian with [particles] count and seed.
+void read_particle_flow(const Section& initial, const Section* section, const std::filesystem::path& folder, Config& config) {
+  const int d = config.model->dimension();
+  ParticleStepOptions options;
+  if (section) section->allow({"entropy", "bandwidth", "neighbour", "tolerance", "count", "seed"});
+  const auto find = [&](std::string_view key) { return section ? section->find(key) : nullptr; };
+  initial.allow({"particles", "gaussian"});
+  if (const auto* node = initial.find("particles")) {
+    for (const char* key : {"count", "seed"}) {
+      if (find(key)) section->fail(find(key), fmt::format("'{}' is for a gaussian start", key));
+    }
+    config.start = initial.located(node, [&] { return read_particles(folder / initial.text("particles", *node), d); });
+  } else {
+    const toml::node& start = initial.need("gaussian");
+    const Section gaussian = initial.child("gaussian");
+    gaussian.allow({"mean", "covariance"});
+    const Vector mean = gaussian.vector("mean", gaussian.need("mean"));
+    const toml::array* rows = gaussian.need("covariance").as_array();
+    if (mean.size() != d || !rows || static_cast<int>(rows->size()) != d) gaussian.fail(&start, fmt::format("the start must have the model's dimension {}", d));
+    Matrix covariance(d, d);
+    for (std::size_t i = 0; i < rows->size(); ++i) {
+      const Vector row = gaussian.vector("covariance", *rows->get(i));
+      if (row.size() != d) gaussian.fail(rows->get(i), "'covariance' must be square");
+      covariance.row(static_cast<Index>(i)) = row.transpose();
+    }
+    const int count = find("count") ? section->count("count", *find("count")) : 1000, seed = find("seed") ? section->count("seed", *find("seed")) : 1;
+    config.start = gaussian.located(&start, [&] { return sample(Gaussian(mean, covariance), count, static_cast<std::uint64_t>(seed)); });
+  }
+  if (const auto* node = find("entropy")) options.energy.entropy = section->located(node, [&] { return particle_entropy_from_name(section->text("entropy", *node)); });
+  if (const auto* node = find("neighbour")) options.energy.neighbour = section->count("neighbour", *node);
+  if (const auto* node = find("tolerance")) options.tolerance = section->positive("tolerance", *node);
+  const bool blob = options.energy.entropy == ParticleEntropy::blob;
+  const Particles& start = std::get<Particles>(config.start);
+  const auto* node = find("bandwidth");
+  if (node && !blob) section->fail(node, "'bandwidth' is for the blob entropy");
+  if (node && node->is_string()) {
+    const std::string rule = section->text("bandwidth", *node);
+    options.energy.bandwidth = section->located(node, [&] {
+      if (rule == "silverman") return silverman_bandwidth(start);
+      if (rule == "scott") return scott_bandwidth(start);
+      if (rule == "sheather-jones") return sheather_jones_bandwidth(start);
+      throw DomainError(fmt::format("'bandwidth' is '{}', but must be a number, silverman, scott or sheather-jones", rule));
+    });
+  } else if (node) {
+    options.energy.bandwidth = section->positive("bandwidth", *node);
+  } else if (blob && config.energy.entropy()) {
+    options.energy.bandwidth = initial.located(nullptr, [&] { return silverman_bandwidth(start); });
+  }
+  config.particles = options;
+}
+
 Model read_model(const Section& section, bool entropy) {
   section.allow({"family", "potential", "dimension", "parameters", "beta", "convexity_on"});
   const int dimension = section.find("dimension") ? section.count("dimension", *section.find("dimension")) : 1;
@@ -239,7 +303,7 @@ Config read_config(const std::filesystem::path& path) {
     throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
   }
   const Section top(file, "top level", root);
-  top.allow({"model", "energy", "initial", "flow", "grid", "simulate"});
+  top.allow({"model", "energy", "initial", "flow", "grid", "particles", "simulate"});
   if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
   const Section model(file, "model", *root["model"].as_table());
   std::optional<Section> energy;
@@ -258,7 +322,8 @@ Config read_config(const std::filesystem::path& path) {
     flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive"});
     const toml::node& step = flow.need("step");
     const std::string name = flow.text("step", step);
-    if (name != "gaussian" && name != "quantile") flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian or quantile", name));
+    const bool labelled = name == "particles";
+    if (name != "gaussian" && name != "quantile" && !labelled) flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile or particles", name));
     config.gaussian_step = name == "gaussian";
     config.flow.h = flow.positive("h", flow.need("h"));
     config.flow.steps = flow.count("steps", flow.need("steps"));
@@ -277,7 +342,7 @@ Config read_config(const std::filesystem::path& path) {
 
     if (!root["initial"].is_table()) throw ParseError(file, 1, 0, "the table [initial] is missing");
     const Section initial(file, "initial", *root["initial"].as_table());
-    initial.allow({"gaussian", "density", "quantiles"});
+    if (!labelled) initial.allow({"gaussian", "density", "quantiles"});
     Index cells = 1000;
     std::optional<double> lower, upper;
     if (root["grid"].is_table()) {
@@ -290,7 +355,11 @@ Config read_config(const std::filesystem::path& path) {
       if (const auto* n = grid.find("lower")) lower = grid.vector("lower", *n)[0];
       if (const auto* n = grid.find("upper")) upper = grid.vector("upper", *n)[0];
     }
-    if (const auto* node = initial.find("gaussian")) {
+    if (labelled) {
+      std::optional<Section> particles;
+      if (root["particles"].is_table()) particles.emplace(file, "particles", *root["particles"].as_table());
+      read_particle_flow(initial, particles ? &*particles : nullptr, path.parent_path(), config);
+    } else if (const auto* node = initial.find("gaussian")) {
       const Section gaussian = initial.child("gaussian");
       gaussian.allow({"mean", "covariance"});
       const Vector mean = gaussian.vector("mean", gaussian.need("mean"));

@@ -4,6 +4,7 @@
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/model.hpp>
+#include <jko/steps/particle_step.hpp>
 
 #include <filesystem>
 #include <map>
@@ -18,8 +19,9 @@ struct Config {
   std::optional<Model> model;
   FreeEnergy energy;                                 ///< of the model and [energy]
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
-  std::variant<Gaussian, QuantileFunction> start;
+  std::variant<Gaussian, QuantileFunction, Particles> start;
   bool gaussian_step = false;
+  std::optional<ParticleStepOptions> particles;      ///< for the particle step, whose start is Particles
   FlowOptions flow;
   // [simulate]
   double dt = 0.1;

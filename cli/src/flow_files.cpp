@@ -65,6 +65,11 @@ std::vector<Target<Gaussian>> targets(const Gaussian& measure) {
   return out;
 }
 
+std::vector<Target<Particles>> targets(const Particles& measure) {
+  const Index count = summary(measure).value.size();
+  return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const Particles& m) { return summary(m); }}};
+}
+
 std::vector<std::string> moment_names(int dimension) {
   if (dimension == 1) return {"mean", "variance"};
   std::vector<std::string> out;
@@ -132,6 +137,37 @@ void write_states(const FlowFiles& files, const FlowResult<QuantileFunction>& re
   }
 }
 
+/// CSV of every kept state; in one dimension the paths of at most 60 particles, in more the first two coordinates of the first and last state.
+void write_states(const FlowFiles& files, const FlowResult<Particles>& result) {
+  const Index d = result.final_state().measure.dimension(), n = result.final_state().measure.size();
+  std::vector<std::string> columns;
+  for (Index k = 0; k < d; ++k) columns.push_back(d == 1 ? "x" : fmt::format("x{}", k + 1));
+  columns.emplace_back("weight");
+  for (const auto& state : result.states) {
+    Matrix table(n, d + 1);
+    table << state.measure.points().transpose(), state.measure.weights();
+    write_atomically(files.folder / fmt::format("particles_{:06d}.csv", state.k), format_csv(columns, table));
+  }
+  std::vector<Series> series;
+  if (d == 1) {
+    const Index stride = (n + 59) / 60;
+    for (Index i = 0; i < n; i += stride) {
+      Series path{"", Series::Style::line, {}, {}, {}, {}, 0};
+      for (const auto& state : result.states) {
+        path.x.push_back(state.t);
+        path.y.push_back(state.measure.points()(0, i));
+      }
+      series.push_back(std::move(path));
+    }
+    if (result.states.size() > 1) validation::render({"particles", "", "time t", "x", false, false, series}, files.folder);
+    return;
+  }
+  for (const auto* state : {&result.states.front(), &result.states.back()}) {
+    series.push_back({fmt::format("t = {:g}", state->t), Series::Style::points, list(state->measure.points().row(0).transpose()), list(state->measure.points().row(1).transpose()), {}, {}, static_cast<int>(series.size())});
+  }
+  validation::render({"particles", "", "x1", "x2", false, false, series}, files.folder);
+}
+
 void write_states(const FlowFiles&, const FlowResult<Gaussian>&) {}  // the records hold mean and covariance
 
 }  // namespace
@@ -141,6 +177,26 @@ Functionals summary(const QuantileFunction& measure) {
   Functionals out{Vector(a.value.size() + b.value.size()), Matrix(a.value.size() + b.value.size(), a.gradient.cols())};
   out.value << a.value, b.value;
   out.gradient << a.gradient, b.gradient;
+  return out;
+}
+
+Functionals summary(const Particles& measure) {
+  const Index d = measure.dimension(), n = measure.size(), count = d + d * (d + 1) / 2;
+  const Matrix covariance = measure.covariance(), centred = measure.points().colwise() - measure.mean();
+  Functionals out{Vector(count), Matrix::Zero(count, d * n)};
+  out.value.head(d) = measure.mean();
+  for (Index i = 0; i < n; ++i) {
+    const double w = measure.weights()[i];
+    out.gradient.block(0, d * i, d, d).diagonal().setConstant(w);
+    Index at = d;
+    for (Index b = 0; b < d; ++b) {
+      for (Index a = b; a < d; ++a, ++at) {
+        out.value[at] = covariance(a, b);
+        out.gradient(at, d * i + a) += w * centred(b, i);
+        out.gradient(at, d * i + b) += w * centred(a, i);
+      }
+    }
+  }
   return out;
 }
 
@@ -183,7 +239,11 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       return text;
     };
     fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
-    if (std::isnan(bound)) {
+    if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
+      double residual = 0;
+      for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);
+      fmt::print("no certificate: the energy is not convex in the particles, or its constant is not known; largest residual {:.2e}\n", residual);
+    } else if (std::isnan(bound)) {
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
       fmt::print("largest W2 distance of a step from its exact minimiser: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
@@ -193,6 +253,8 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
   for (const std::string& warning : files.warnings) fmt::print(stderr, "jko: warning: {}\n", warning);
 }
 
+template Json write_flow<Particles>(const FlowFiles&, const FlowResult<Particles>&, const Matrix&, const Particles*, int, const estimators::Bootstrap*, const Matrix&);
+template void print_flow<Particles>(const FlowResult<Particles>&, const FlowOptions&, const FlowFiles&);
 template Json write_flow<QuantileFunction>(const FlowFiles&, const FlowResult<QuantileFunction>&, const Matrix&, const QuantileFunction*, int, const estimators::Bootstrap*, const Matrix&);
 template Json write_flow<Gaussian>(const FlowFiles&, const FlowResult<Gaussian>&, const Matrix&, const Gaussian*, int, const estimators::Bootstrap*, const Matrix&);
 template void print_flow<QuantileFunction>(const FlowResult<QuantileFunction>&, const FlowOptions&, const FlowFiles&);

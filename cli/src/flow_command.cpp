@@ -11,6 +11,7 @@
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
+#include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
@@ -96,7 +97,8 @@ Problem make_problem(const Config& config, const Arguments& a) {
 
 template <class Step>
 Step make_step(const FreeEnergy& energy, const Config& config) {
-  if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
+  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, config.grid->step);
+  else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
   else return Step(energy);
 }
 
@@ -141,7 +143,10 @@ template <class Step>
 int run(const Config& config, const Arguments& a) {
   using Measure = typename Step::Measure;
   const Problem problem = make_problem(config, a);
-  const Measure start = std::get<Measure>(config.start);
+  const Measure start = [&] {
+    if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->start;
+    else return std::get<Measure>(config.start);
+  }();
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
   Flow<Step> flow = a.resume ? Flow<Step>(make_step<Step>(problem.energy, config), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
                              : Flow<Step>(make_step<Step>(problem.energy, config), start, problem.options);
@@ -212,6 +217,8 @@ void add_flow(CLI::App& app, int& status) {
     if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
     if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
+    } else if (config.grid) {
+      status = run<EntropicStep>(config, *a);
     } else if (config.particles) {
       status = run<ParticleStep>(config, *a);
     } else {

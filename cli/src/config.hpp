@@ -5,6 +5,7 @@
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/model.hpp>
 #include <jko/steps/entropic_step.hpp>
+#include <jko/steps/particle_step.hpp>
 
 #include <filesystem>
 #include <map>
@@ -33,8 +34,9 @@ struct Config {
   std::optional<Model> model;
   FreeEnergy energy;                                 ///< of the model and [energy]
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
-  std::variant<Gaussian, QuantileFunction> start;
+  std::variant<Gaussian, QuantileFunction, Particles> start;
   bool gaussian_step = false;
+  std::optional<ParticleStepOptions> particles;      ///< for the particle step, whose start is Particles
   std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic step
   FlowOptions flow;
   std::vector<Claim> claims;

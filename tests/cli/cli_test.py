@@ -60,6 +60,30 @@ with tempfile.TemporaryDirectory() as name:
         expect(flow["configuration"] == (source / "docs/examples" / example).read_text(), f"{example}: configuration is kept")
         expect(not (out / "checkpoint.json").exists(), f"{example}: no checkpoint is left")
 
+    # Particles: files, figure, a start from a CSV, and bad input with its place.
+    out = folder / "particles"
+    text = (source / "docs/examples/particles.toml").read_text()
+    status, _, err = run("flow", source / "docs/examples/particles.toml", "--out", out)
+    expect(status == 0, f"particles.toml: {status} {err}")
+    flow = json.loads((out / "flow.json").read_text())
+    energies = [step["free_energy"] for step in flow["steps"]]
+    expect(flow["status"] == "converged" and all(b < a for a, b in zip(energies, energies[1:])), "particles: the energy falls")
+    expect({"potential", "entropy", "interaction"} == set(flow["steps"][0]["energies"]) and flow["steps"][0]["gap"] is None, "particles: parts, and no gap for the blob")
+    expect((out / "particles.svg").exists() and (out / "particles_000020.csv").read_text().startswith("x1,x2,weight"), "particles: figure and states")
+    from_file = text.replace("gaussian = { mean = [2.0, -1.0], covariance = [[1.0, -0.3], [-0.3, 0.5]] }", 'particles = "start.csv"').replace("count     = 400", "").replace("seed      = 1", "").replace("steps      = 20", "steps = 2")
+    (folder / "start.csv").write_text("x1,x2,weight\n0,0,0.5\n1,0,0.25\n0,1,0.25\n")
+    (folder / "from_file.toml").write_text(from_file)
+    expect(run("flow", folder / "from_file.toml", "--out", out)[0] == 0, "particles from a file")
+    for old, new, message in [("0,1,0.25", "0,1,0.3", "the weights sum to 1.05"), ("0,1,0.25", "0,nan,0.25", "start.csv:4"), ("x1,x2,weight", "x1,y,weight", "x2")]:
+        (folder / "start.csv").write_text("x1,x2,weight\n0,0,0.5\n1,0,0.25\n0,1,0.25\n".replace(old, new))
+        status, _, err = run("flow", folder / "from_file.toml", "--out", out)
+        expect(status == 2 and message in err, f"particles: {message}: {status} {err}")
+    for old, new, message in [('"silverman"', "0", "'bandwidth' is 0, but must be positive"), ('"silverman"', '"wide"', "must be a number, silverman, scott or sheather-jones"), ('"blob"', '"blobs"', "must be one of blob, nearest-neighbour, spacing"),
+                              ('"silverman"', '"sheather-jones"', "the rule is for one"), ("count     = 400", "count = 0", "'count' must be a whole number"), ('"blob"', '"spacing"', "'bandwidth' is for the blob entropy")]:
+        (folder / "bad.toml").write_text(text.replace(old, new))
+        status, _, err = run("flow", folder / "bad.toml", "--out", out)
+        expect(status == 2 and message in err, f"particles: {message}: {status} {err}")
+
     # simulate -> fit -> flow with bands; the same seed gives the same bytes, whatever the threads.
     data = folder / "path.csv"
     expect(run("simulate", source / "docs/examples/ou.toml", "--out", data, "--seed", 3)[0] == 0, "simulate")

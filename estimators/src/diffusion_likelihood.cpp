@@ -19,7 +19,7 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double fokker_planck_tolerance = 1e-6;  // of the log-likelihood
-constexpr int most_refinements = 8;
+constexpr int most_refinements = 6;
 
 struct Refinement {
   int level = 0;
@@ -33,6 +33,8 @@ Refinement refinement_for(const Transitions& data, const Diffusion& diffusion, i
   for (; level < most_refinements; ++level) {
     const double after = fokker_planck_terms(data, diffusion, false, level + 1).log_density.sum();
     const double error = std::abs(after - before);
+    // An error that no longer falls is rounding in unlikely terms, or a singular coefficient: a finer basis does not help.
+    if (std::isfinite(out.error) && error > 0.25 * out.error) return out;
     if (std::isfinite(error)) out = {level + 1, error};
     if (error <= fokker_planck_tolerance) return out;
     before = after;

@@ -16,6 +16,7 @@ const std::vector<Study>& studies() {
   static const std::vector<Study> list{
       {"treasury", "Real data: the one-year US Treasury yield", treasury},
       {"ice-core", "Real data: the GRIP ice core", ice_core},
+      {"rates", "Real data: likelihoods side by side on rates and the ice core", rates},
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
       {"corrector", "The first-order corrector of JKO", corrector},
       {"inequalities", "Inequalities of JKO steps and flows", inequalities, own_case_settings()},

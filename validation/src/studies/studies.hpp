@@ -5,6 +5,7 @@
 namespace jko::validation {
 
 [[nodiscard]] StudyResult treasury(const StudyOptions& options);
+[[nodiscard]] StudyResult rates(const StudyOptions& options);
 [[nodiscard]] StudyResult order_in_h(const StudyOptions& options);
 [[nodiscard]] StudyResult corrector(const StudyOptions& options);
 [[nodiscard]] StudyResult inequalities(const StudyOptions& options);

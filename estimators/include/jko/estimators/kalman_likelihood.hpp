@@ -30,7 +30,7 @@ struct LinearSystem {
 [[nodiscard]] LikelihoodValue log_likelihood(const Panel& panel, const LinearSystem& system, bool with_scores = false);
 
 /// Maximum likelihood; fix the last parameter (FitOptions::fixed) where the noise is known, or absent (0). sigma and the noise are told apart only by the correlation of successive increments: dense
-/// data of a smooth path determine them, few data do not (singular_information, or noise at its bound 0).
+/// data determine them, few data do not (singular_information, or noise at its bound 0). Begin with a positive noise: at 0 its score vanishes.
 [[nodiscard]] Fit fit(const Panel& panel, const LinearSystem& start, const FitOptions& options = {});
 
 }  // namespace jko::estimators

@@ -4,6 +4,7 @@
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/model.hpp>
+#include <jko/steps/entropic_step.hpp>
 
 #include <filesystem>
 #include <map>
@@ -21,6 +22,12 @@ struct Claim {
   double tolerance = 0;                              ///< of the theory's side, > 0
 };
 
+/// A flow of densities on a grid.
+struct GridFlow {
+  GridDensity start;
+  EntropicStepOptions step;
+};
+
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
@@ -28,6 +35,7 @@ struct Config {
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
   std::variant<Gaussian, QuantileFunction> start;
   bool gaussian_step = false;
+  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic step
   FlowOptions flow;
   std::vector<Claim> claims;
   // [simulate]

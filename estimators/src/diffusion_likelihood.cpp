@@ -51,6 +51,9 @@ Terms terms(const Transitions& data, const Diffusion& diffusion, Transition tran
     case Transition::kessler_2: return kessler_terms(data, diffusion, 2);
     case Transition::kessler_3: return kessler_terms(data, diffusion, 3);
     case Transition::kessler_4: return kessler_terms(data, diffusion, 4);
+    case Transition::hermite_1: return hermite_terms(data, diffusion, 1);
+    case Transition::hermite_2: return hermite_terms(data, diffusion, 2);
+    case Transition::hermite_3: return hermite_terms(data, diffusion, 3);
     case Transition::fokker_planck: return fokker_planck_terms(data, diffusion, true, refinement);
   }
   throw DomainError("log_likelihood: unknown scheme");
@@ -65,7 +68,10 @@ std::string_view regime(Transition transition) {
     case Transition::kessler_1:
     case Transition::kessler_2:
     case Transition::kessler_3:
-    case Transition::kessler_4: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^p -> 0 with p growing with the order; inconsistent at fixed dt";
+    case Transition::kessler_4:
+    case Transition::hermite_1:
+    case Transition::hermite_2:
+    case Transition::hermite_3: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^p -> 0 with p growing with the order; inconsistent at fixed dt";
     case Transition::ozaki:
     case Transition::shoji_ozaki: break;
   }

@@ -4,7 +4,7 @@
 #include <jko/core/parallel.hpp>
 
 #include "grid_convolution.hpp"
-#include "line_solver.hpp"
+#include "../measures/line_solver.hpp"
 
 #include <fmt/format.h>
 

@@ -124,7 +124,7 @@ std::string svg_inline(const std::filesystem::path& file, const std::string& id,
   const auto title = svg.find("<title>");
   if (title != std::string::npos) svg.erase(title, svg.find("</title>") + 8 - title);
   svg.replace(0, 4, fmt::format("<svg role=\"img\" aria-label=\"{}\"", escaped(caption)));
-  return replaced(std::move(svg), {{"fill=\"#ffffff\"", "fill=\"var(--bg)\""}, {"fill = 'black'", "fill = 'currentColor'"}, {"fill=\"black\"", "fill=\"currentColor\""}, {"color=\"black\"", "color=\"currentColor\""},
+  return replaced(std::move(svg), {{"fill=\"#ffffff\"", "fill=\"var(--bg)\""}, {"#FFFFFF", "var(--bg)"}, {"fill = 'black'", "fill = 'currentColor'"}, {"fill=\"black\"", "fill=\"currentColor\""}, {"color=\"black\"", "color=\"currentColor\""},
                                    {"stroke=\"black\"", "stroke=\"currentColor\""}, {"stroke='black'", "stroke='currentColor'"}, {"rgb( 85,  85,  85)", "var(--soft)"}, {"rgb(85,85,85)", "var(--soft)"}, {"rgb(230, 230, 230)", "var(--line)"},
                                    {"rgb(  0, 114, 178)", "var(--c0)"}, {"rgb(213,  94,   0)", "var(--c1)"}, {"rgb(  0, 158, 115)", "var(--c2)"}, {"rgb(204, 121, 167)", "var(--c3)"},
                                    {"rgb(230, 159,   0)", "var(--c4)"}, {"rgb( 86, 180, 233)", "var(--c5)"}, {"rgb( 68,  68,  68)", "var(--c6)"}, {"rgb(153, 153, 153)", "var(--c7)"},

@@ -22,10 +22,4 @@ struct FftwPlanDeleter {
 };
 using FftwPlan = std::unique_ptr<std::remove_pointer_t<fftw_plan>, FftwPlanDeleter>;
 
-struct FftwDeleter {
-  void operator()(void* memory) const { fftw_free(memory); }
-};
-template <class T>
-using FftwBuffer = std::unique_ptr<T[], FftwDeleter>;
-
 }  // namespace jko

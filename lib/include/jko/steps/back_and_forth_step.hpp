@@ -32,13 +32,16 @@ struct BackAndForthReport {
 ///          = 1/h sum phi^c mu V + C - sum p(rho_phi) V,   rho_phi = (u')^{-1}(C - phi/h - Psi),  C such that the mass is 1, p = rho u' - u,
 ///
 /// the dual of the back-and-forth method ([JacobsLeger2020], [JacobsLeeLeger2021]), which is concave with gradient (rho_phi - q)/h, q the push-forward of mu under
-/// the minimisers of |x - y|^2/2 - phi(x). Two things differ from the published method. (1) phi is interpolated between the cells (cubic convolution), so that
+/// the minimisers of |x - y|^2/2 - phi(x). Two things differ from the published method. (1) phi is interpolated between the cells (cubic splines), so that
 /// the push-forward needs no lattice map and the transport is accurate to third order in the width, not first. (2) The ascent runs in the metric of
 /// rho_phi/u'' - h div(rho grad .), the Hessian at small displacements, with L-BFGS and backtracking on D, instead of a fixed H1 metric.
 ///
 /// The discrete problem is min F(rho) + W_h(rho, mu)/h, W_h the cheapest split of the atoms mu over cells by the interpolation's weights
 /// (lib/src/transport/interpolated_transform.hpp). For it, D(phi) <= min <= J(q+) and KL(exact | rho_phi) <= beta (J(q+) - D(phi)). The distance of W_h from
 /// W2^2/2 is O(width^3) where the map is smooth; that of the minimisers is estimated by refinement. w2_bound applies b7's continuous statement to that gap.
+/// Without entropy the energy is continued evenly to negative rho and the discrete problem minimises over both signs (push-forwards are positive, so the
+/// continuous problem is the same). The minimum over x in phi^c is exact where |x|^2/2 - phi is convex and searched within three cells of the lattice's elsewhere:
+/// there (mass that recedes from a wall) D(phi) was seen to exceed the true dual by up to 1e-9.
 ///
 /// The result is rho_phi, positive with entropy. Status iteration_limit or stalled where the tolerance is not met: the bounds hold all the same.
 /// Cost: docs/methods/back_and_forth_step.md. Wrong choice for interactions, congestion and obstacles (refused), and for the linear Fokker-Planck

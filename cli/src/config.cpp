@@ -5,6 +5,8 @@
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/io/npy.hpp>
+#include <jko/measures/bandwidth.hpp>
+#include <jko/measures/convert.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
 
@@ -216,6 +218,57 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
   return out;
 }
 
+/// The particles of a CSV with columns x (or x1, ..., xd) and, if they differ, weight (scaled to sum 1 where they do to 1e-6).
+Particles read_particles(const std::filesystem::path& csv, int dimension) {
+  const CsvTable table = read_csv(csv);
+  Matrix points(dimension, table.values.rows());
+  for (int k = 0; k < dimension; ++k) points.row(k) = table.values.col(table.column(dimension == 1 ? "x" : fmt::format("x{}", k + 1))).transpose();
+  if (!table.has("weight")) return Particles(points);
+  const Vector weights = table.values.col(table.column("weight"));
+  if (!(std::abs(weights.sum() - 1) <= 1e-6)) throw ParseError(table.source, 0, 0, fmt::format("the weights sum to {:.9g}, but must sum to 1 to 1e-6", weights.sum()));
+  return {points, weights / weights.sum()};
+}
+
+/// Start and options of a flow of particles: [initial] particles = "file.csv", or gaussian with [particles] count and seed.
+void read_particle_flow(const Section& initial, const Section* section, const std::filesystem::path& folder, Config& config) {
+  const int d = config.model->dimension();
+  ParticleStepOptions options;
+  if (section) section->allow({"entropy", "bandwidth", "neighbour", "tolerance", "count", "seed"});
+  const auto find = [&](std::string_view key) { return section ? section->find(key) : nullptr; };
+  initial.allow({"particles", "gaussian"});
+  if (const auto* node = initial.find("particles")) {
+    for (const char* key : {"count", "seed"}) {
+      if (find(key)) section->fail(find(key), fmt::format("'{}' is for a gaussian start", key));
+    }
+    config.start = initial.located(node, [&] { return read_particles(folder / initial.text("particles", *node), d); });
+  } else {
+    const Gaussian law = read_gaussian(initial, &initial.need("gaussian"), d);
+    const int count = find("count") ? section->count("count", *find("count")) : 1000, seed = find("seed") ? section->count("seed", *find("seed")) : 1;
+    config.start = sample(law, count, static_cast<std::uint64_t>(seed));
+  }
+  if (const auto* node = find("entropy")) options.energy.entropy = section->located(node, [&] { return particle_entropy_from_name(section->text("entropy", *node)); });
+  if (const auto* node = find("neighbour")) options.energy.neighbour = section->count("neighbour", *node);
+  if (const auto* node = find("tolerance")) options.tolerance = section->positive("tolerance", *node);
+  const bool blob = options.energy.entropy == ParticleEntropy::blob;
+  const Particles& start = std::get<Particles>(config.start);
+  const auto* node = find("bandwidth");
+  if (node && !blob) section->fail(node, "'bandwidth' is for the blob entropy");
+  if (node && node->is_string()) {
+    const std::string rule = section->text("bandwidth", *node);
+    options.energy.bandwidth = section->located(node, [&] {
+      if (rule == "silverman") return silverman_bandwidth(start);
+      if (rule == "scott") return scott_bandwidth(start);
+      if (rule == "sheather-jones") return sheather_jones_bandwidth(start);
+      throw DomainError(fmt::format("'bandwidth' is '{}', but must be a number, silverman, scott or sheather-jones", rule));
+    });
+  } else if (node) {
+    options.energy.bandwidth = section->positive("bandwidth", *node);
+  } else if (blob && config.energy.entropy()) {
+    options.energy.bandwidth = initial.located(nullptr, [&] { return silverman_bandwidth(start); });
+  }
+  config.particles = options;
+}
+
 Model read_model(const Section& section, bool entropy) {
   section.allow({"family", "potential", "dimension", "parameters", "beta", "convexity_on"});
   const int dimension = section.find("dimension") ? section.count("dimension", *section.find("dimension")) : 1;
@@ -318,7 +371,7 @@ Config read_config(const std::filesystem::path& path) {
     throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
   }
   const Section top(file, "top level", root);
-  top.allow({"model", "energy", "initial", "flow", "grid", "simulate"});
+  top.allow({"model", "energy", "initial", "flow", "grid", "particles", "simulate", "claim"});
   if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
   const Section model(file, "model", *root["model"].as_table());
   std::optional<Section> energy;
@@ -337,8 +390,10 @@ Config read_config(const std::filesystem::path& path) {
     flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "interaction"});
     const toml::node& step = flow.need("step");
     const std::string name = flow.text("step", step);
-    const bool on_grid = name == "entropic";
-    if (name != "gaussian" && name != "quantile" && !on_grid) flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile or entropic", name));
+    const bool on_grid = name == "entropic", labelled = name == "particles";
+    if (name != "gaussian" && name != "quantile" && !on_grid && !labelled) {
+      flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile, entropic or particles", name));
+    }
     for (const char* key : {"epsilon", "bias_target", "tolerance", "interaction"}) {
       if (flow.find(key) && !on_grid) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic step", key));
     }
@@ -360,7 +415,7 @@ Config read_config(const std::filesystem::path& path) {
 
     if (!root["initial"].is_table()) throw ParseError(file, 1, 0, "the table [initial] is missing");
     const Section initial(file, "initial", *root["initial"].as_table());
-    initial.allow({"gaussian", "density", "quantiles", "formula"});
+    initial.allow({"gaussian", "density", "quantiles", "formula", "particles"});
     Index cells = 1000;
     std::optional<double> lower, upper;
     if (root["grid"].is_table() && !on_grid) {
@@ -381,6 +436,10 @@ Config read_config(const std::filesystem::path& path) {
         return 0;
       });
       config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.model->dimension(), path.parent_path());
+    } else if (labelled) {
+      std::optional<Section> particles;
+      if (root["particles"].is_table()) particles.emplace(file, "particles", *root["particles"].as_table());
+      read_particle_flow(initial, particles ? &*particles : nullptr, path.parent_path(), config);
     } else if (const auto* node = initial.find("gaussian")) {
       const Gaussian start = read_gaussian(initial, node, config.model->dimension());
       const Vector& mean = start.mean();
@@ -425,6 +484,24 @@ Config read_config(const std::filesystem::path& path) {
         return (1 - t) * rho[i - 1] + t * rho[i];
       };
       config.start = initial.located(&density, [&] { return QuantileFunction::from_density(at, x[0], x[x.size() - 1], cells); });
+    }
+  }
+
+  if (const toml::node* node = root.get("claim")) {
+    if (!node->is_array_of_tables()) top.fail(node, "claims are tables of their own: [[claim]]");
+    for (const toml::node& entry : *node->as_array()) {
+      const Section claim(file, "claim", *entry.as_table());
+      claim.allow({"id", "text", "source", "functional", "equals", "at_most", "tolerance", "reason"});
+      const toml::node *equals = claim.find("equals"), *at_most = claim.find("at_most");
+      if (!equals == !at_most) claim.fail(nullptr, "give either 'equals' or 'at_most'");
+      const auto text = [&](const char* key) { return claim.text(key, claim.need(key)); };
+      config.claims.push_back({text("id"), text("text"), text("source"), text("functional"), text("reason"), at_most != nullptr,
+                               claim.number(at_most ? "at_most" : "equals", at_most ? *at_most : *equals), claim.positive("tolerance", claim.need("tolerance"))});
+      claim.located(claim.find("functional"), [&] {
+        const auto phi = formula(config.claims.back().functional);
+        if (phi->parameter_count() > 0) throw DomainError(fmt::format("'functional' may contain x only, not '{}'", phi->parameters().front().name));
+        return 0;
+      });
     }
   }
 

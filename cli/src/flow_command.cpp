@@ -13,6 +13,7 @@
 #include <jko/models/convexity.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
 #include <fmt/format.h>
@@ -97,6 +98,7 @@ Problem make_problem(const Config& config, const Arguments& a) {
 template <class Step>
 Step make_step(const FreeEnergy& energy, const Config& config) {
   if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, config.grid->step);
+  else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
   else return Step(energy);
 }
 
@@ -159,6 +161,7 @@ int run(const Config& config, const Arguments& a) {
   const bool good = is_success(result.status);
 
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
+  if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
   std::optional<FlowResult<Measure>> finer;
   if (good && a.step_error) {
     finer = halved<Step>(problem, config, start, &console);
@@ -216,6 +219,8 @@ void add_flow(CLI::App& app, int& status) {
       status = run<GaussianStep>(config, *a);
     } else if (config.grid) {
       status = run<EntropicStep>(config, *a);
+    } else if (config.particles) {
+      status = run<ParticleStep>(config, *a);
     } else {
       if (!std::holds_alternative<QuantileFunction>(config.start) || std::get<QuantileFunction>(config.start).nodes().size() == 0) {
         throw ParseError(a->config, 1, 0, "the table [flow] is missing");

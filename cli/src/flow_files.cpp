@@ -67,6 +67,11 @@ std::vector<Target<Gaussian>> targets(const Gaussian& measure) {
   return out;
 }
 
+std::vector<Target<Particles>> targets(const Particles& measure) {
+  const Index count = summary(measure).value.size();
+  return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const Particles& m) { return summary(m); }}};
+}
+
 std::vector<Target<GridDensity>> targets(const GridDensity& measure) {
   const Index count = summary(measure).value.size();
   return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const GridDensity& m) { return summary(m); }}};
@@ -139,6 +144,37 @@ void write_states(const FlowFiles& files, const FlowResult<QuantileFunction>& re
   }
 }
 
+/// CSV of every kept state; in one dimension the paths of at most 60 particles, in more the first two coordinates of the first and last state.
+void write_states(const FlowFiles& files, const FlowResult<Particles>& result) {
+  const Index d = result.final_state().measure.dimension(), n = result.final_state().measure.size();
+  std::vector<std::string> columns;
+  for (Index k = 0; k < d; ++k) columns.push_back(d == 1 ? "x" : fmt::format("x{}", k + 1));
+  columns.emplace_back("weight");
+  for (const auto& state : result.states) {
+    Matrix table(n, d + 1);
+    table << state.measure.points().transpose(), state.measure.weights();
+    write_atomically(files.folder / fmt::format("particles_{:06d}.csv", state.k), format_csv(columns, table));
+  }
+  std::vector<Series> series;
+  if (d == 1) {
+    const Index stride = (n + 59) / 60;
+    for (Index i = 0; i < n; i += stride) {
+      Series path{"", Series::Style::line, {}, {}, {}, {}, 0};
+      for (const auto& state : result.states) {
+        path.x.push_back(state.t);
+        path.y.push_back(state.measure.points()(0, i));
+      }
+      series.push_back(std::move(path));
+    }
+    if (result.states.size() > 1) validation::render({"particles", "", "time t", "x", false, false, series}, files.folder);
+    return;
+  }
+  for (const auto* state : {&result.states.front(), &result.states.back()}) {
+    series.push_back({fmt::format("t = {:g}", state->t), Series::Style::points, list(state->measure.points().row(0).transpose()), list(state->measure.points().row(1).transpose()), {}, {}, static_cast<int>(series.size())});
+  }
+  validation::render({"particles", "", "x1", "x2", false, false, series}, files.folder);
+}
+
 void write_states(const FlowFiles&, const FlowResult<Gaussian>&) {}  // the records hold mean and covariance
 
 /// One dimension: CSV and a figure of the kept densities. More: NPY with axis 1 fastest (shape n2 x n1, or n2 n3 x n1) and a map of each kept density;
@@ -203,6 +239,26 @@ Functionals summary(const QuantileFunction& measure) {
   return out;
 }
 
+Functionals summary(const Particles& measure) {
+  const Index d = measure.dimension(), n = measure.size(), count = d + d * (d + 1) / 2;
+  const Matrix covariance = measure.covariance(), centred = measure.points().colwise() - measure.mean();
+  Functionals out{Vector(count), Matrix::Zero(count, d * n)};
+  out.value.head(d) = measure.mean();
+  for (Index i = 0; i < n; ++i) {
+    const double w = measure.weights()[i];
+    out.gradient.block(0, d * i, d, d).diagonal().setConstant(w);
+    Index at = d;
+    for (Index b = 0; b < d; ++b) {
+      for (Index a = b; a < d; ++a, ++at) {
+        out.value[at] = covariance(a, b);
+        out.gradient(at, d * i + a) += w * centred(b, i);
+        out.gradient(at, d * i + b) += w * centred(a, i);
+      }
+    }
+  }
+  return out;
+}
+
 Functionals summary(const Gaussian& measure) { return estimators::moments(measure); }
 
 template <class Measure>
@@ -246,6 +302,10 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       double violation = 0;
       for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
       fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
+    } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
+      double residual = 0;
+      for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);
+      fmt::print("no certificate: the energy is not convex in the particles, or its constant is not known; largest residual {:.2e}\n", residual);
     } else if (std::isnan(bound)) {
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
@@ -256,6 +316,8 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
   for (const std::string& warning : files.warnings) fmt::print(stderr, "jko: warning: {}\n", warning);
 }
 
+template Json write_flow<Particles>(const FlowFiles&, const FlowResult<Particles>&, const Matrix&, const Particles*, int, const estimators::Bootstrap*, const Matrix&);
+template void print_flow<Particles>(const FlowResult<Particles>&, const FlowOptions&, const FlowFiles&);
 template Json write_flow<GridDensity>(const FlowFiles&, const FlowResult<GridDensity>&, const Matrix&, const GridDensity*, int, const estimators::Bootstrap*, const Matrix&);
 template void print_flow<GridDensity>(const FlowResult<GridDensity>&, const FlowOptions&, const FlowFiles&);
 template Json write_flow<QuantileFunction>(const FlowFiles&, const FlowResult<QuantileFunction>&, const Matrix&, const QuantileFunction*, int, const estimators::Bootstrap*, const Matrix&);

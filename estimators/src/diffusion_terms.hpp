@@ -15,5 +15,6 @@ struct Jets {
 [[nodiscard]] Terms exact_terms(const Transitions& data, const Diffusion& diffusion);
 [[nodiscard]] Terms local_terms(const Transitions& data, const Diffusion& diffusion, Transition scheme);    ///< Euler, Elerian, Ozaki, Shoji-Ozaki
 [[nodiscard]] Terms kessler_terms(const Transitions& data, const Diffusion& diffusion, int order);
+[[nodiscard]] Terms hermite_terms(const Transitions& data, const Diffusion& diffusion, int order);
 
 }  // namespace jko::estimators

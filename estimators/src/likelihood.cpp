@@ -183,7 +183,7 @@ double quadratic_variation_beta(const Panel& panel) {
 }  // namespace
 
 namespace {
-constexpr std::array<std::pair<Transition, std::string_view>, 10> scheme_names{{{Transition::exact, "exact"},
+constexpr std::array<std::pair<Transition, std::string_view>, 13> scheme_names{{{Transition::exact, "exact"},
                                                                                {Transition::euler, "euler"},
                                                                                {Transition::elerian, "elerian"},
                                                                                {Transition::kessler_1, "kessler-1"},
@@ -192,6 +192,9 @@ constexpr std::array<std::pair<Transition, std::string_view>, 10> scheme_names{{
                                                                                {Transition::kessler_4, "kessler-4"},
                                                                                {Transition::ozaki, "ozaki"},
                                                                                {Transition::shoji_ozaki, "shoji-ozaki"},
+                                                                               {Transition::hermite_1, "hermite-1"},
+                                                                               {Transition::hermite_2, "hermite-2"},
+                                                                               {Transition::hermite_3, "hermite-3"},
                                                                                {Transition::fokker_planck, "fokker-planck"}}};
 }  // namespace
 

@@ -57,7 +57,7 @@ std::pair<double, double> moments(const Diffusion& model, double x, double dt, T
 }
 
 const std::vector<Transition> pseudo{Transition::euler,     Transition::elerian,   Transition::kessler_1, Transition::kessler_2,
-                                     Transition::kessler_3, Transition::kessler_4, Transition::ozaki,     Transition::shoji_ozaki};
+                                     Transition::kessler_3, Transition::kessler_4, Transition::ozaki,     Transition::shoji_ozaki, Transition::hermite_1, Transition::hermite_2, Transition::hermite_3};
 
 std::optional<std::filesystem::path> data_file(const char* name) {
   std::vector<std::filesystem::path> folders{std::filesystem::path(__FILE__).parent_path() / "../../../shared/data"};
@@ -251,6 +251,35 @@ TEST_CASE("density accuracy: sup error over the peak, as published") {
   CHECK(std::abs(accuracy(cir, x, dt, Transition::shoji_ozaki, 0.02, 0.11, exact) - 0.0647) < 1e-4);
   CHECK(std::abs(accuracy(cir, x, dt, Transition::elerian, 0.02, 0.11, exact) - 0.0225) < 1e-4);
   CHECK(accuracy(cir, x, dt, Transition::exact, 0.02, 0.11, exact) < 1e-10);
+  CHECK(accuracy(cir, x, dt, Transition::hermite_1, 0.02, 0.11, exact) < 0.0050);  // the peer's of order one, in its irreducible form
+}
+
+TEST_CASE("Hermite expansions: the error of log p falls with the order in dt that is claimed") {
+  // |log p - exact| at x' = x + sigma sqrt(dt) z for three z; halving dt divides it by 2^{K+1} or more; 0.3 of the slope for the next term at dt = 1/64.
+  for (const Diffusion& model : {diffusion("cir", Vector{{0.5, 0.3, 0.4}}), diffusion("student", Vector{{1, 0.3, 0.6, 1}}), diffusion("cubic", Vector{{1, 1, 0.7}})}) {
+    const double x = 0.42;
+    const auto error = [&](double dt, Transition scheme) {
+      double sum = 0;
+      for (const double z : {-0.8, 0.3, 1.1}) {
+        const double next = x + model.diffusion(x) * std::sqrt(dt) * z;
+        const Transition right = model.family().law() == DiffusionFamily::Law::none ? Transition::fokker_planck : Transition::exact;
+        sum += std::abs(term(model, x, next, dt, scheme) - term(model, x, next, dt, right));
+      }
+      return sum;
+    };
+    int order = 1;
+    for (const Transition scheme : {Transition::hermite_1, Transition::hermite_2, Transition::hermite_3}) {
+      const double slope = std::log2(error(1.0 / 64, scheme) / error(1.0 / 128, scheme));
+      CAPTURE(model.family().describe());
+      CHECK(slope > order + 1 - 0.3);  // steeper where the leading coefficient happens to be small
+      ++order;
+    }
+    // Equal values in a row are ordinary data.
+    CHECK(std::isfinite(term(model, x, x, 0.1, Transition::hermite_3)));
+  }
+  // OU: lambda is quadratic, so C_1 and C_2 are exact.
+  const Diffusion ou = diffusion("vasicek", Vector{{2, 0.5, 1}});
+  CHECK(std::abs(term(ou, 0.3, 0.5, 1e-3, Transition::hermite_3) - term(ou, 0.3, 0.5, 1e-3, Transition::exact)) < 1e-11);
 }
 
 TEST_CASE("peers' defects that we do not have") {

@@ -5,6 +5,7 @@
 namespace jko::validation {
 
 [[nodiscard]] StudyResult treasury(const StudyOptions& options);
+[[nodiscard]] StudyResult rates(const StudyOptions& options);
 [[nodiscard]] StudyResult order_in_h(const StudyOptions& options);
 [[nodiscard]] StudyResult corrector(const StudyOptions& options);
 [[nodiscard]] StudyResult inequalities(const StudyOptions& options);
@@ -12,6 +13,7 @@ namespace jko::validation {
 [[nodiscard]] StudyResult inexact_jko(const StudyOptions& options);
 [[nodiscard]] StudyResult offline(const StudyOptions& options);
 [[nodiscard]] StudyResult ice_core(const StudyOptions& options);
+[[nodiscard]] StudyResult estimators(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);
 [[nodiscard]] StudyResult offline_limits(const StudyOptions& options);
 [[nodiscard]] StudyResult online_limits(const StudyOptions& options);

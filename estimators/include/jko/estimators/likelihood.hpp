@@ -20,6 +20,9 @@ enum class Transition {
   kessler_4,
   ozaki,         ///< [Iacus2008]: undefined where the mean changes sign, not translation invariant; offered for comparison only
   shoji_ozaki,   ///< local linearisation ([ShojiOzaki1998]): exact for linear drift and constant sigma; sigma(x) frozen otherwise
+  hermite_1,     ///< [AitSahalia2002] with the Hermite sum carried to infinity, in the logarithm: the error of log p is O(D^2), O(D^3), O(D^4) for |X' - X| = O(sqrt D); never negative,
+  hermite_2,     ///<   so there is no inadmissible term, but not normalised, and wild where D is coarse
+  hermite_3,
   fokker_planck, ///< numerical law to near rounding, any D (fokker_planck_density.hpp)
 };
 [[nodiscard]] std::vector<std::string> transition_names();

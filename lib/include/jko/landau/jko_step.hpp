@@ -59,8 +59,8 @@ struct LandauJkoResult {
 /// to A's null space). No density is estimated: the score appears through the divergence. The value at u = 0 is 0, so with the exact determinant every
 /// step obeys dissipation + 2 dt (entropy change) <= 0. Momentum is conserved to rounding.
 /// The quadratic form's null space (constants and v) is left out by its eigenvalues, those below 1e-12 of the largest.
-/// Cost a step with P functions: P sums of the kernel (O(N) each for Maxwell, else N^2 of about 1.5 ns); the exact determinant of gamma != 0 another N^2 P, 10 ns
-/// each; random batches of size m replace N^2 by N m. Wrong choice: laws whose score is far from the span (several modes): blob.hpp.
+/// Cost a step with P functions: P sums of the kernel (O(N) each for Maxwell, else N^2 of 1 to 2 ns); the exact determinant of gamma != 0 another N^2 P in
+/// scalar arithmetic; random batches of size m replace N^2 by N m. Wrong choice: laws whose score is far from the span (several modes): blob.hpp.
 [[nodiscard]] LandauJkoResult landau_jko(const LandauKernel& kernel, const Particles& start, const LandauJkoOptions& options, Observer* observer = nullptr);
 
 }  // namespace jko

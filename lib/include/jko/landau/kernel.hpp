@@ -13,7 +13,7 @@ struct LandauKernel {
   double gamma = 0;            ///< 0 Maxwell molecules, -3 Coulomb; in [-4, 1]
   void validate() const;
   /// -sum_j w_j A(v_i - v_j) (F_i - F_j), d x N. For gamma = 0 through moments in O(N d^2); otherwise over all pairs (pairs at distance 0 give 0),
-  /// about 1.5 ns a pair for gamma = -1, -2, -3. Momentum sum w_i (.)_i is 0 and power sum w_i v_i . (.)_i is that of the continuous form, up to rounding.
+  /// 1.0 to 2.1 ns a pair for gamma = -1, -2, -3, 13 ns for others. Momentum sum w_i (.)_i is 0 and power sum w_i v_i . (.)_i is that of the continuous form, up to rounding.
   [[nodiscard]] Matrix drift(const Particles& particles, const ConstMatrixRef& forces, int threads = 1) const;
 };
 

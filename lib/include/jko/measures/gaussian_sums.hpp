@@ -17,7 +17,7 @@ struct GaussianSumsOptions {
 ///
 /// Points are ordered in rows, so that a tile of 32 targets meets only the sources within the radius s sqrt(-2 log tail) (filtered in the first three
 /// coordinates); a tile's sums run in vector lanes, one target a lane, over the sources in a fixed order: neither threads nor vector width change a bit.
-/// Cost: 0.5 to 1.5 ns for a pair within reach (docs/methods/gaussian_sums.md). For more than about 1e5 points with a wide kernel the
+/// Cost: 1 to 2 ns for a pair within reach (docs/methods/gaussian_sums.md). For more than about 1e5 points with a wide kernel the
 /// quadratic cost makes a grid the better choice.
 /// Errors: DomainError for a bandwidth that is not positive or points that are not finite, ShapeError for sizes that do not fit.
 class GaussianSums {

@@ -2,6 +2,7 @@
 
 #include <jko/core/check.hpp>
 #include <jko/reference/fokker_planck.hpp>
+#include <jko/reference/fokker_planck_grid.hpp>
 
 #include <cmath>
 
@@ -31,7 +32,93 @@ Vector source(const FokkerPlanck& solver, const Vector& psi, double beta, const 
   return out;
 }
 
+/// Calls body(cell, neighbour above) for every pair of neighbours along an axis.
+template <class Body>
+void for_neighbours(const Grid& grid, int axis, const Body& body) {
+  Index stride = 1;
+  for (int a = 0; a < axis; ++a) stride *= grid.cells[static_cast<std::size_t>(a)];
+  const Index n = grid.cells[static_cast<std::size_t>(axis)];
+  for (Index cell = 0; cell < grid.size(); ++cell) {
+    if ((cell / stride) % n + 1 < n) body(cell, cell + stride);
+  }
+}
+
+/// -(1/4) div(rho grad zeta) at the cell centres of a box.
+Vector source(const FokkerPlanckGrid& solver, const Grid& grid, const Vector& psi, double beta, const Vector& rho) {
+  const Index n = rho.size();
+  const double floor = 1e-13 * rho.maxCoeff();
+  const Vector rate = solver.apply(rho);
+  const Vector mu = psi.array() + rho.array().max(1e-300).log() / beta;
+  Eigen::Array<bool, Eigen::Dynamic, 1> good = rho.array() > floor, inner = good;
+  Vector zeta = -2 / beta * rate.cwiseQuotient(rho.cwiseMax(1e-300));
+  for (int axis = 0; axis < grid.dimension(); ++axis) {
+    Vector below = Vector::Constant(n, std::nan("")), above = below;
+    for_neighbours(grid, axis, [&](Index i, Index j) {
+      if (good[i]) below[j] = mu[i];
+      if (good[j]) above[i] = mu[j];
+    });
+    const double width = grid.width(axis);
+    for (Index i = 0; i < n; ++i) {
+      const double slope = (above[i] - below[i]) / (2 * width);
+      if (std::isfinite(slope)) zeta[i] += slope * slope;
+      else inner[i] = false;  // a wall, or a neighbour whose logarithm is rounding
+    }
+  }
+  Vector out = Vector::Zero(n);
+  for (int axis = 0; axis < grid.dimension(); ++axis) {
+    const double width = grid.width(axis);
+    for_neighbours(grid, axis, [&](Index i, Index j) {
+      if (!(inner[i] && inner[j])) return;
+      const double flux = 0.25 * 0.5 * (rho[i] + rho[j]) * (zeta[j] - zeta[i]) / width;
+      out[i] -= flux / width;
+      out[j] += flux / width;
+    });
+  }
+  return out;
+}
+
+/// One implicit Euler step of any vector: the equation is linear, so positive and negative parts are advanced as densities of mass one.
+Vector advance_signed(FokkerPlanckGrid& solver, const GridDensity& like, const Vector& value, double dt) {
+  Vector out = Vector::Zero(value.size());
+  for (const double sign : {1.0, -1.0}) {
+    Vector part = (sign * value).cwiseMax(0.0);
+    const double mass = part.sum() * like.grid().cell_volume();
+    if (!(mass > 0)) continue;
+    part /= mass;
+    out += sign * mass * solver.advance(like.with_coordinates(std::move(part)), dt, 1, GridStepping::implicit_euler).measure.values();
+  }
+  return out;
+}
+
+GridCorrector corrected(const Model& model, const GridDensity& start, double t, int steps) {
+  FokkerPlanckGrid solver(FreeEnergy(model), start.grid_ptr());
+  const Grid& grid = start.grid();
+  const Vector psi = model.potential().evaluate({0, 0}, grid.points(), model.theta()).row(0).transpose();
+  check_finite("first_order_corrector", "the potential at the cell centres", psi);
+  GridDensity rho = start;
+  Vector eta = Vector::Zero(grid.size());
+  const double dt = t / steps;
+  for (int k = 0; k < steps; ++k) {
+    eta = advance_signed(solver, rho, eta + dt * source(solver, grid, psi, model.beta(), rho.values()), dt);
+    rho = solver.advance(rho, dt, 1, GridStepping::implicit_euler).measure;
+  }
+  return {start.grid_ptr(), rho.values(), std::move(eta)};
+}
+
 }  // namespace
+
+double GridCorrector::pairing(const std::function<Vector(const ConstMatrixRef&)>& phi) const { return phi(grid->points()).dot(eta) * grid->cell_volume(); }
+
+GridCorrector first_order_corrector(const Model& model, const GridDensity& start, double t, int steps) {
+  check_positive("first_order_corrector", "time t", t);
+  check_at_least("first_order_corrector", "steps", steps, 1);
+  check_size("first_order_corrector", "the start's dimension", start.dimension(), model.dimension());
+  const GridCorrector coarse = corrected(model, start, t, steps);
+  GridCorrector out = corrected(model, start, t, 2 * steps);
+  out.density = 2 * out.density - coarse.density;
+  out.eta = 2 * out.eta - coarse.eta;
+  return out;
+}
 
 double Corrector::pairing(const std::function<double(double)>& phi) const {
   double sum = 0;

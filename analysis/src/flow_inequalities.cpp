@@ -48,18 +48,18 @@ std::vector<Check> flow_inequalities(const FlowTrace& trace, const std::string& 
   };
 
   // With xi the residual of the computed step, |xi| = eps: J has derivative at least -eps W2 along the geodesic to rho_{k-1} and is (1/h + kappa)-convex, so
-  // F(rho_{k-1}) >= J(rho_k) - eps W2 + (1/h + kappa) W2^2/2; without the last term it is a1.
-  add("descent", "F(rho_k) + W2^2(rho_{k-1}, rho_k)/(2h) <= F(rho_{k-1})", "JKO1998, theory.md a1", "residual eps_k W2 + rounding of two energies", false, false, [&](Worst& w) {
+  // F(rho_{k-1}) >= J(rho_k) - eps W2 + (1/h + kappa) W2^2/2; without the last term it is a1. J(rho_k) <= min J + gap <= F(rho_{k-1}) + gap does as well.
+  add("descent", "F(rho_k) + W2^2(rho_{k-1}, rho_k)/(2h) <= F(rho_{k-1})", "JKO1998, theory.md a1", "residual eps_k W2 or the step's gap, whichever is smaller, + rounding of two energies", false, false, [&](Worst& w) {
     for (std::size_t k = 0; k < n; ++k) {
       const double moved = s[k].moved;
-      w.add(p[k + 1].energy + moved * moved / (2 * h), p[k].energy, s[k].residual * moved + energy2 + moved * trace.distance_rounding / h, k + 1);
+      w.add(p[k + 1].energy + moved * moved / (2 * h), p[k].energy, std::fmin(s[k].residual * moved, s[k].gap) + energy2 + moved * trace.distance_rounding / h, k + 1);
     }
   });
-  add("descent-sum", "sum_k W2^2(rho_{k-1}, rho_k) <= 2h (F(rho_0) - min F)", "JKO1998, theory.md a1", "2h sum eps_k W2 + certificate of min F + rounding", false, true, [&](Worst& w) {
+  add("descent-sum", "sum_k W2^2(rho_{k-1}, rho_k) <= 2h (F(rho_0) - min F)", "JKO1998, theory.md a1", "2h sum of eps_k W2 or gaps + certificate of min F + rounding", false, true, [&](Worst& w) {
     double sum = 0, error = 0;
     for (const auto& step : s) {
       sum += step.moved * step.moved;
-      error += 2 * h * step.residual * step.moved + 2 * step.moved * trace.distance_rounding;
+      error += 2 * h * std::fmin(step.residual * step.moved, step.gap) + 2 * step.moved * trace.distance_rounding;
     }
     w.add(sum, 2 * h * (p[0].energy - trace.minimum), error + 2 * h * (trace.minimum_error + energy2), n);
   });

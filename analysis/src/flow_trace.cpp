@@ -1,9 +1,8 @@
 #include <jko/analysis/flow_trace.hpp>
 
 #include <jko/core/check.hpp>
-#include <jko/energies/slope.hpp>
-#include <jko/steps/gaussian_step.hpp>
-#include <jko/steps/quantile_step.hpp>
+
+#include "measure_access.hpp"
 
 #include <Eigen/Eigenvalues>
 #include <fmt/format.h>
@@ -19,9 +18,11 @@ constexpr double epsilon = std::numeric_limits<double>::epsilon();
 std::string describe(const Gaussian& measure) { return fmt::format("Gaussian, d = {}", measure.dimension()); }
 std::string describe(const QuantileFunction& measure) { return fmt::format("quantile function, {} cells", measure.cells()); }
 
+std::string describe(const Particles& measure) { return fmt::format("{} labelled particles, d = {}", measure.size(), measure.dimension()); }
+
 template <class Measure>
 double distance_rounding(const Measure& measure) {
-  return 4 * w2(measure, measure) + 16 * epsilon * std::sqrt(measure.mean().squaredNorm() + measure.covariance().trace());
+  return 4 * distance_between(measure, measure) + 16 * epsilon * std::sqrt(measure.mean().squaredNorm() + measure.covariance().trace());
 }
 
 }  // namespace
@@ -71,30 +72,62 @@ Rounding rounding_of(const FreeEnergy& energy, const QuantileFunction& measure) 
   return out;
 }
 
+Rounding rounding_at(const ParticleStep& step, const Particles& measure) {
+  const FreeEnergy& energy = step.energy();
+  const Index n = measure.size();
+  const Vector& w = measure.weights();
+  double size = 0;
+  Vector force = Vector::Zero(n);
+  if (const auto* part = energy.potential()) {
+    size += part->potential->evaluate({0, 0}, measure.points(), part->theta).row(0).cwiseAbs().dot(w);
+    force += part->potential->evaluate({1, 0}, measure.points(), part->theta).colwise().norm().transpose();
+  }
+  if (energy.entropy() && measure.dimension() == 1) {  // spacing: neighbours' distances
+    std::vector<Index> order(static_cast<std::size_t>(n));
+    for (Index i = 0; i < n; ++i) order[static_cast<std::size_t>(i)] = i;
+    std::sort(order.begin(), order.end(), [&](Index a, Index b) { return measure.points()(0, a) < measure.points()(0, b); });
+    for (std::size_t k = 1; k < order.size(); ++k) {
+      const Index a = order[k - 1], b = order[k];
+      const double gap = measure.points()(0, b) - measure.points()(0, a), mass = 0.5 * (w[a] + w[b]);
+      size += mass * std::abs(std::log(mass / gap)) / energy.entropy()->beta;
+      force[a] += mass / (gap * w[a] * energy.entropy()->beta);
+      force[b] += mass / (gap * w[b] * energy.entropy()->beta);
+    }
+  }
+  for (const auto& [part, value] : step.energy_value(measure).parts) {
+    if (part != "potential" && part != "entropy") size += std::abs(value);
+  }
+  Rounding out;
+  out.energy = static_cast<double>(n + 8) * epsilon * size;
+  out.distance = distance_rounding(measure) + static_cast<double>(n + 8) * epsilon * std::sqrt(measure.covariance().trace());
+  out.slope = 16 * epsilon * std::sqrt(force.array().square().matrix().dot(w));
+  return out;
+}
+
 template <class Step>
 Minimiser<typename Step::Measure> find_minimiser(Step step, const typename Step::Measure& near) {
   Minimiser<typename Step::Measure> out;
   out.measure = near;
-  const auto convexity = step.energy().convexity();
+  const auto convexity = convexity_of(step);
   if (!convexity || !(convexity->kappa > 0)) {
     out.status = Status::step_not_convex;
     return out;
   }
   const double kappa = convexity->kappa;
-  double best = slope(step.energy(), near);
+  double best = slope_of(step, near);
   for (int i = 0; i < 50; ++i) {
     auto result = step.advance(out.measure, 100 / kappa);
     if (!is_success(result.status) && result.status != Status::stalled) {
       out.status = result.status;
       return out;
     }
-    const double now = slope(step.energy(), result.measure);
+    const double now = slope_of(step, result.measure);
     if (!(now < best)) break;
     best = now;
     out.measure = std::move(result.measure);
   }
   // The slope that is reported is the computed one: its own rounding belongs to the certificate.
-  const double certified = best + rounding_of(step.energy(), out.measure).slope;
+  const double certified = best + rounding_at(step, out.measure).slope;
   out.status = Status::converged;
   out.energy = step.energy_value(out.measure).total;
   out.energy_error = certified * certified / (2 * kappa);
@@ -106,11 +139,10 @@ template <class Step>
 FlowTrace trace_states(const Step& step, const std::vector<typename Step::Measure>& states, double h, const Minimiser<typename Step::Measure>& minimiser) {
   check_positive("trace_states", "step size h", h);
   check_at_least("trace_states", "the number of states", static_cast<long long>(states.size()), 1);
-  const FreeEnergy& energy = step.energy();
   FlowTrace trace;
   trace.measure = describe(states.front());
   trace.dimension = states.front().dimension();
-  trace.convexity = energy.convexity();
+  trace.convexity = convexity_of(step);
   const bool known = is_success(minimiser.status);
   const double unknown = std::numeric_limits<double>::quiet_NaN(), convexity = trace.convexity ? 1 + h * trace.convexity->kappa : 0;
   if (known) {
@@ -119,14 +151,14 @@ FlowTrace trace_states(const Step& step, const std::vector<typename Step::Measur
     trace.minimiser_error = minimiser.distance_error;
   }
   for (std::size_t k = 0; k < states.size(); ++k) {
-    const Rounding rounding = rounding_of(energy, states[k]);
+    const Rounding rounding = rounding_at(step, states[k]);
     trace.energy_rounding = std::max(trace.energy_rounding, rounding.energy);
     trace.distance_rounding = std::max(trace.distance_rounding, rounding.distance);
     trace.slope_rounding = std::max(trace.slope_rounding, rounding.slope);
-    trace.points.push_back({static_cast<double>(k) * h, step.energy_value(states[k]).total, slope(energy, states[k]), known ? w2(states[k], minimiser.measure) : unknown});
+    trace.points.push_back({static_cast<double>(k) * h, step.energy_value(states[k]).total, slope_of(step, states[k]), known ? distance_between(states[k], minimiser.measure) : unknown});
     if (k == 0) continue;
     // The residual is recomputed here: it is the quantity in the proofs and must not be the solver's own word.
-    const double residual = first_order_error(energy, states[k - 1], states[k], h), moved = w2(states[k - 1], states[k]);
+    const double residual = error_of(step, states[k - 1], states[k], h), moved = distance_between(states[k - 1], states[k]);
     trace.steps.push_back({h, moved, residual, convexity > 0 ? h * residual * residual / (2 * convexity) : unknown, convexity > 0 ? h * residual / convexity : unknown});
   }
   trace.status = Status::converged;
@@ -152,12 +184,40 @@ FlowTrace trace_flow(Step step, const typename Step::Measure& start, double h, i
   return trace;
 }
 
+FlowTrace trace_records(const std::vector<FlowRecord>& records, double start_energy, const std::optional<Convexity>& convexity, int dimension, const std::string& measure) {
+  FlowTrace trace;
+  trace.status = Status::converged;
+  trace.measure = measure;
+  trace.dimension = dimension;
+  trace.convexity = convexity;
+  FlowTrace::Point point;
+  point.energy = start_energy;
+  trace.points.push_back(point);
+  double size = std::abs(start_energy);
+  for (const FlowRecord& record : records) {
+    if (!is_success(record.step.status) && record.step.status != Status::stalled) {
+      trace.status = record.step.status;
+      break;
+    }
+    point.t = record.t;
+    point.energy = record.step.energy.total;
+    for (const auto& part : record.step.energy.parts) size = std::max(size, std::abs(part.second));
+    trace.points.push_back(point);
+    trace.steps.push_back({record.h, record.step.w2_moved, record.step.residual, record.step.gap, record.step.w2_bound});
+  }
+  // The number of terms is not known here: 2^20 of them, summed in any order, stay below this.
+  trace.energy_rounding = std::exp2(20) * epsilon * size;
+  return trace;
+}
+
 template Minimiser<Gaussian> find_minimiser<GaussianStep>(GaussianStep, const Gaussian&);
-template Minimiser<QuantileFunction> find_minimiser<QuantileStep>(QuantileStep, const QuantileFunction&);
 template FlowTrace trace_flow<GaussianStep>(GaussianStep, const Gaussian&, double, int, const Minimiser<Gaussian>&, std::vector<Gaussian>*);
-template FlowTrace trace_flow<QuantileStep>(QuantileStep, const QuantileFunction&, double, int, const Minimiser<QuantileFunction>&,
-                                            std::vector<QuantileFunction>*);
 template FlowTrace trace_states<GaussianStep>(const GaussianStep&, const std::vector<Gaussian>&, double, const Minimiser<Gaussian>&);
+template Minimiser<QuantileFunction> find_minimiser<QuantileStep>(QuantileStep, const QuantileFunction&);
+template FlowTrace trace_flow<QuantileStep>(QuantileStep, const QuantileFunction&, double, int, const Minimiser<QuantileFunction>&, std::vector<QuantileFunction>*);
 template FlowTrace trace_states<QuantileStep>(const QuantileStep&, const std::vector<QuantileFunction>&, double, const Minimiser<QuantileFunction>&);
+template Minimiser<Particles> find_minimiser<ParticleStep>(ParticleStep, const Particles&);
+template FlowTrace trace_flow<ParticleStep>(ParticleStep, const Particles&, double, int, const Minimiser<Particles>&, std::vector<Particles>*);
+template FlowTrace trace_states<ParticleStep>(const ParticleStep&, const std::vector<Particles>&, double, const Minimiser<Particles>&);
 
 }  // namespace jko::analysis

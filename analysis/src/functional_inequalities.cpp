@@ -1,11 +1,9 @@
 #include <jko/analysis/functional_inequalities.hpp>
 
 #include <jko/core/check.hpp>
-#include <jko/energies/slope.hpp>
 #include <jko/reference/fokker_planck.hpp>
-#include <jko/steps/gaussian_step.hpp>
-#include <jko/steps/quantile_step.hpp>
 
+#include "measure_access.hpp"
 #include "worst.hpp"
 
 #include <algorithm>
@@ -109,8 +107,7 @@ std::vector<Check> functional_inequalities(const Step& step, const std::vector<t
   const std::string ids[3] = {prefix + "-log-sobolev", prefix + "-talagrand", prefix + "-hwi"};
   const char* sources[3] = {"theory.md d1", "theory.md d2", "theory.md d3"};
   if (measures.empty()) throw DomainError("functional_inequalities: there must be at least one measure");
-  const FreeEnergy& energy = step.energy();
-  const auto convexity = energy.convexity();
+  const auto convexity = convexity_of(step);
   if (!convexity || !(convexity->kappa > 0) || !is_success(minimiser.status)) {
     std::vector<Check> out;
     for (int i = 0; i < 3; ++i) out.push_back(inconclusive(ids[i], claims[i], sources[i], "no convexity constant kappa > 0 of the energy is known"));
@@ -120,8 +117,8 @@ std::vector<Check> functional_inequalities(const Step& step, const std::vector<t
   Worst worst[3];
   std::size_t instance = 0;
   for (const auto& rho : measures) {
-    const Rounding r = rounding_of(energy, rho);
-    const double excess = step.energy_value(rho).total - minimiser.energy, gradient = slope(energy, rho), distance = w2(rho, minimiser.measure);
+    const Rounding r = rounding_at(step, rho);
+    const double excess = step.energy_value(rho).total - minimiser.energy, gradient = slope_of(step, rho), distance = distance_between(rho, minimiser.measure);
     const double excess_error = minimiser.energy_error + 2 * r.energy, distance_error = minimiser.distance_error + r.distance;
     ++instance;
     worst[0].add(excess, gradient * gradient / (2 * kappa), excess_error + gradient * r.slope / kappa, instance);
@@ -214,5 +211,6 @@ EntropyDecay entropy_decay(const Model& model, const std::function<double(double
 
 template std::vector<Check> functional_inequalities<GaussianStep>(const GaussianStep&, const std::vector<Gaussian>&, const Minimiser<Gaussian>&, const std::string&);
 template std::vector<Check> functional_inequalities<QuantileStep>(const QuantileStep&, const std::vector<QuantileFunction>&, const Minimiser<QuantileFunction>&, const std::string&);
+template std::vector<Check> functional_inequalities<ParticleStep>(const ParticleStep&, const std::vector<Particles>&, const Minimiser<Particles>&, const std::string&);
 
 }  // namespace jko::analysis

@@ -232,6 +232,7 @@ void decide_family(std::vector<Check>& checks, double level) {
     const double a = adjusted[static_cast<Index>(i)];
     if (std::isnan(a)) continue;
     check.verdict = a > level ? Verdict::pass : Verdict::fail;
+    check.false_alarm = level / static_cast<double>(family);  // Holm's total, shared out: the report adds them up
     check.statistic = level;
     check.bound = a;
     check.tolerance = 0;

@@ -1,10 +1,8 @@
 #include <jko/analysis/step_inequalities.hpp>
 
 #include <jko/core/check.hpp>
-#include <jko/energies/slope.hpp>
-#include <jko/steps/gaussian_step.hpp>
-#include <jko/steps/quantile_step.hpp>
 
+#include "measure_access.hpp"
 #include "worst.hpp"
 
 #include <algorithm>
@@ -70,6 +68,7 @@ EulerLagrange euler_lagrange_terms(const FreeEnergy& energy, const QuantileFunct
 
 double spread(const Gaussian&, const Gaussian&, double, double from_nu, double moved) { return from_nu + moved; }
 double spread(const QuantileFunction&, const QuantileFunction&, double to_nu, double, double) { return to_nu; }
+double spread(const Particles&, const Particles&, double to_nu, double, double) { return to_nu; }
 
 }  // namespace
 
@@ -80,8 +79,7 @@ Check evolution_variational_inequality(Step step, const std::vector<typename Ste
   const std::string claim = "[W2^2(rho', nu) - W2^2(rho, nu) + W2^2(rho, rho')]/(2h) + (kappa/2) W2^2(rho', nu) + F(rho') <= F(nu) for every nu";
   check_positive("evolution_variational_inequality", "step size h", h);
   if (from.empty() || nu.empty()) throw DomainError("evolution_variational_inequality: it needs at least one start and one nu");
-  const FreeEnergy& energy = step.energy();
-  const auto convexity = energy.convexity();
+  const auto convexity = convexity_of(step);
   if (!convexity) return inconclusive(id, claim, source, "no convexity constant of the energy is known");
   const double kappa = convexity->kappa;
   if (!(1 + kappa * h > 0)) return inconclusive(id, claim, source, fmt::format("1 + kappa h = {:.3g} is not positive", 1 + kappa * h));
@@ -91,11 +89,11 @@ Check evolution_variational_inequality(Step step, const std::vector<typename Ste
     const auto result = step.advance(rho, h);
     if (!is_success(result.status) && result.status != Status::stalled) return inconclusive(id, claim, source, std::string(describe(result.status)));
     const auto& after = result.measure;
-    const double residual = first_order_error(energy, rho, after, h), moved = w2(rho, after), value = step.energy_value(after).total;
-    const Rounding r = rounding_of(energy, after);
+    const double residual = error_of(step, rho, after, h), moved = distance_between(rho, after), value = step.energy_value(after).total;
+    const Rounding r = rounding_at(step, after);
     for (const auto& target : nu) {
-      const double to_nu = w2(after, target), from_nu = w2(rho, target);
-      const Rounding rn = rounding_of(energy, target);
+      const double to_nu = distance_between(after, target), from_nu = distance_between(rho, target);
+      const Rounding rn = rounding_at(step, target);
       const double left = (to_nu * to_nu - from_nu * from_nu + moved * moved) / (2 * h) + 0.5 * kappa * to_nu * to_nu + value;
       const double distances = (to_nu + from_nu + moved) / h + std::abs(kappa) * to_nu;
       worst.add(left, step.energy_value(target).total, residual * spread(after, target, to_nu, from_nu, moved) + r.energy + rn.energy + distances * (r.distance + rn.distance),
@@ -130,6 +128,7 @@ Check euler_lagrange(Step step, const std::vector<typename Step::Measure>& from,
 
 template Check evolution_variational_inequality<GaussianStep>(GaussianStep, const std::vector<Gaussian>&, double, const std::vector<Gaussian>&, const std::string&);
 template Check evolution_variational_inequality<QuantileStep>(QuantileStep, const std::vector<QuantileFunction>&, double, const std::vector<QuantileFunction>&, const std::string&);
+template Check evolution_variational_inequality<ParticleStep>(ParticleStep, const std::vector<Particles>&, double, const std::vector<Particles>&, const std::string&);
 template Check euler_lagrange<GaussianStep>(GaussianStep, const std::vector<Gaussian>&, double, const ConstMatrixRef&, const std::string&);
 template Check euler_lagrange<QuantileStep>(QuantileStep, const std::vector<QuantileFunction>&, double, const ConstMatrixRef&, const std::string&);
 

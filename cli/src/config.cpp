@@ -4,6 +4,9 @@
 #include <jko/core/nearest.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
+#include <jko/io/npy.hpp>
+#include <jko/measures/bandwidth.hpp>
+#include <jko/measures/convert.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
 
@@ -110,7 +113,8 @@ FreeEnergy read_energy(const Model& model, const Section* section) {
   energy.add_potential(model.potential_ptr(), model.theta());
   if (entropy) energy.add_entropy(model.beta());
   if (!section) return energy;
-  section->allow({"entropy", "porous_medium", "interaction"});
+  section->allow({"entropy", "porous_medium", "congestion", "interaction"});
+  if (const auto* node = section->find("congestion")) energy.add_congestion(section->positive("congestion", *node));
   if (const auto* node = section->find("porous_medium")) {
     const Section porous = section->child("porous_medium");
     porous.allow({"coefficient", "exponent"});
@@ -135,6 +139,134 @@ FreeEnergy read_energy(const Model& model, const Section* section) {
     });
   }
   return energy;
+}
+
+/// mean and covariance of a `gaussian = {...}`.
+Gaussian read_gaussian(const Section& initial, const toml::node* node, int dimension) {
+  const Section gaussian = initial.child("gaussian");
+  gaussian.allow({"mean", "covariance"});
+  const Vector mean = gaussian.vector("mean", gaussian.need("mean"));
+  Matrix covariance(mean.size(), mean.size());
+  const toml::array* rows = gaussian.need("covariance").as_array();
+  if (!rows || static_cast<Index>(rows->size()) != mean.size()) gaussian.fail(&gaussian.need("covariance"), "'covariance' must have a row for each entry of the mean");
+  for (std::size_t i = 0; i < rows->size(); ++i) {
+    const Vector row = gaussian.vector("covariance", *rows->get(i));
+    if (row.size() != mean.size()) gaussian.fail(rows->get(i), "'covariance' must be square");
+    covariance.row(static_cast<Index>(i)) = row.transpose();
+  }
+  const Gaussian start = gaussian.located(node, [&] { return Gaussian(mean, covariance); });
+  if (start.dimension() != dimension) gaussian.fail(node, fmt::format("the start has dimension {}, but the model {}", start.dimension(), dimension));
+  return start;
+}
+
+/// Box, start and options of a flow on a grid.
+GridFlow read_grid_flow(const Section& flow, const Section& initial, const Section& section, int dimension, const std::filesystem::path& folder) {
+  GridFlow out;
+  section.allow({"lower", "upper", "cells", "boundary"});
+  initial.allow({"gaussian", "density", "formula"});
+  Grid grid;
+  grid.lower = section.vector("lower", section.need("lower"));
+  grid.upper = section.vector("upper", section.need("upper"));
+  const toml::node& cells = section.need("cells");
+  if (const toml::array* array = cells.as_array()) {
+    for (const toml::node& n : *array) grid.cells.push_back(section.count("cells", n));
+  } else {
+    grid.cells.push_back(section.count("cells", cells));
+  }
+  if (const auto* node = section.find("boundary")) {
+    const std::string text = section.text("boundary", *node);
+    if (text != "no-flux" && text != "periodic") section.fail(node, fmt::format("'boundary' is '{}', but must be no-flux or periodic", text));
+    grid.boundary = text == "periodic" ? Boundary::periodic : Boundary::no_flux;
+  }
+  section.located(nullptr, [&] { grid.validate(); return 0; });
+  if (grid.dimension() != dimension) section.fail(nullptr, fmt::format("the box has dimension {}, but the model {}", grid.dimension(), dimension));
+  if (const auto* n = flow.find("epsilon")) out.step.epsilon = flow.positive("epsilon", *n);
+  if (const auto* n = flow.find("bias_target")) out.step.bias_target = flow.positive("bias_target", *n);
+  if (const auto* n = flow.find("tolerance")) out.step.tolerance = flow.positive("tolerance", *n);
+  if (const auto* n = flow.find("interaction")) {
+    const std::string text = flow.text("interaction", *n);
+    if (text != "implicit" && text != "semi-implicit") flow.fail(n, fmt::format("'interaction' is '{}', but must be implicit or semi-implicit", text));
+    out.step.interaction = text == "implicit" ? InteractionScheme::implicit_outer : InteractionScheme::semi_implicit;
+  }
+  const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  if (gib > out.step.memory_limit) {
+    section.fail(&cells, fmt::format("{:.3g} cells would take about {:.0f} GiB, but at most {:g} are allowed", static_cast<double>(grid.size()), gib, out.step.memory_limit));
+  }
+  const auto shared = std::make_shared<const Grid>(grid);
+  if (const auto* node = initial.find("gaussian")) {
+    const Gaussian start = read_gaussian(initial, node, dimension);
+    out.start = initial.located(node, [&] { return GridDensity::gaussian(shared, start.mean(), start.covariance()); });
+  } else if (const auto* written = initial.find("formula")) {
+    const PotentialPtr density = initial.located(written, [&] { return formula(initial.text("formula", *written), dimension); });
+    if (density->parameter_count() > 0) initial.fail(written, fmt::format("the formula has a free name '{}'", density->parameters().front().name));
+    out.start = initial.located(written, [&] {
+      return GridDensity::from_density(shared, [&](const ConstMatrixRef& x) { return Vector(density->evaluate({0, 0}, x, Vector()).row(0).transpose()); });
+    });
+  } else {
+    const toml::node& file = initial.need("density");
+    const Matrix values = initial.located(&file, [&] { return read_npy(folder / initial.text("density", file)); });
+    // Rows run over the last axes, columns over the first: C order with axis 1 fastest, as jko flow writes it.
+    const bool fits = dimension == 1 ? values.size() == grid.size() : values.cols() == grid.cells[0] && values.rows() * values.cols() == grid.size();
+    if (!fits) initial.fail(&file, fmt::format("the array has shape {} x {}, which does not fit the cells", values.rows(), values.cols()));
+    out.start = initial.located(&file, [&] {
+      const double mass = values.sum() * grid.cell_volume();
+      if (!(std::abs(mass - 1) <= 1e-6)) throw DomainError(fmt::format("the density has mass {:.9g}, but must have mass 1 to 1e-6", mass));
+      const Matrix transposed = values.transpose();
+      return GridDensity(shared, transposed.reshaped() / mass);
+    });
+  }
+  return out;
+}
+
+/// The particles of a CSV with columns x (or x1, ..., xd) and, if they differ, weight (scaled to sum 1 where they do to 1e-6).
+Particles read_particles(const std::filesystem::path& csv, int dimension) {
+  const CsvTable table = read_csv(csv);
+  Matrix points(dimension, table.values.rows());
+  for (int k = 0; k < dimension; ++k) points.row(k) = table.values.col(table.column(dimension == 1 ? "x" : fmt::format("x{}", k + 1))).transpose();
+  if (!table.has("weight")) return Particles(points);
+  const Vector weights = table.values.col(table.column("weight"));
+  if (!(std::abs(weights.sum() - 1) <= 1e-6)) throw ParseError(table.source, 0, 0, fmt::format("the weights sum to {:.9g}, but must sum to 1 to 1e-6", weights.sum()));
+  return {points, weights / weights.sum()};
+}
+
+/// Start and options of a flow of particles: [initial] particles = "file.csv", or gaussian with [particles] count and seed.
+void read_particle_flow(const Section& initial, const Section* section, const std::filesystem::path& folder, Config& config) {
+  const int d = config.model->dimension();
+  ParticleStepOptions options;
+  if (section) section->allow({"entropy", "bandwidth", "neighbour", "tolerance", "count", "seed"});
+  const auto find = [&](std::string_view key) { return section ? section->find(key) : nullptr; };
+  initial.allow({"particles", "gaussian"});
+  if (const auto* node = initial.find("particles")) {
+    for (const char* key : {"count", "seed"}) {
+      if (find(key)) section->fail(find(key), fmt::format("'{}' is for a gaussian start", key));
+    }
+    config.start = initial.located(node, [&] { return read_particles(folder / initial.text("particles", *node), d); });
+  } else {
+    const Gaussian law = read_gaussian(initial, &initial.need("gaussian"), d);
+    const int count = find("count") ? section->count("count", *find("count")) : 1000, seed = find("seed") ? section->count("seed", *find("seed")) : 1;
+    config.start = sample(law, count, static_cast<std::uint64_t>(seed));
+  }
+  if (const auto* node = find("entropy")) options.energy.entropy = section->located(node, [&] { return particle_entropy_from_name(section->text("entropy", *node)); });
+  if (const auto* node = find("neighbour")) options.energy.neighbour = section->count("neighbour", *node);
+  if (const auto* node = find("tolerance")) options.tolerance = section->positive("tolerance", *node);
+  const bool blob = options.energy.entropy == ParticleEntropy::blob;
+  const Particles& start = std::get<Particles>(config.start);
+  const auto* node = find("bandwidth");
+  if (node && !blob) section->fail(node, "'bandwidth' is for the blob entropy");
+  if (node && node->is_string()) {
+    const std::string rule = section->text("bandwidth", *node);
+    options.energy.bandwidth = section->located(node, [&] {
+      if (rule == "silverman") return silverman_bandwidth(start);
+      if (rule == "scott") return scott_bandwidth(start);
+      if (rule == "sheather-jones") return sheather_jones_bandwidth(start);
+      throw DomainError(fmt::format("'bandwidth' is '{}', but must be a number, silverman, scott or sheather-jones", rule));
+    });
+  } else if (node) {
+    options.energy.bandwidth = section->positive("bandwidth", *node);
+  } else if (blob && config.energy.entropy()) {
+    options.energy.bandwidth = initial.located(nullptr, [&] { return silverman_bandwidth(start); });
+  }
+  config.particles = options;
 }
 
 Model read_model(const Section& section, bool entropy) {
@@ -239,7 +371,7 @@ Config read_config(const std::filesystem::path& path) {
     throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
   }
   const Section top(file, "top level", root);
-  top.allow({"model", "energy", "initial", "flow", "grid", "simulate"});
+  top.allow({"model", "energy", "initial", "flow", "grid", "particles", "simulate", "claim"});
   if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
   const Section model(file, "model", *root["model"].as_table());
   std::optional<Section> energy;
@@ -255,10 +387,16 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["flow"].is_table()) {
     const Section flow(file, "flow", *root["flow"].as_table());
-    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive"});
+    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "interaction"});
     const toml::node& step = flow.need("step");
     const std::string name = flow.text("step", step);
-    if (name != "gaussian" && name != "quantile") flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian or quantile", name));
+    const bool on_grid = name == "entropic", labelled = name == "particles";
+    if (name != "gaussian" && name != "quantile" && !on_grid && !labelled) {
+      flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile, entropic or particles", name));
+    }
+    for (const char* key : {"epsilon", "bias_target", "tolerance", "interaction"}) {
+      if (flow.find(key) && !on_grid) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic step", key));
+    }
     config.gaussian_step = name == "gaussian";
     config.flow.h = flow.positive("h", flow.need("h"));
     config.flow.steps = flow.count("steps", flow.need("steps"));
@@ -277,10 +415,10 @@ Config read_config(const std::filesystem::path& path) {
 
     if (!root["initial"].is_table()) throw ParseError(file, 1, 0, "the table [initial] is missing");
     const Section initial(file, "initial", *root["initial"].as_table());
-    initial.allow({"gaussian", "density", "quantiles"});
+    initial.allow({"gaussian", "density", "quantiles", "formula", "particles"});
     Index cells = 1000;
     std::optional<double> lower, upper;
-    if (root["grid"].is_table()) {
+    if (root["grid"].is_table() && !on_grid) {
       const Section grid(file, "grid", *root["grid"].as_table());
       grid.allow({"lower", "upper", "cells"});
       if (const auto* n = grid.find("cells")) {
@@ -290,26 +428,26 @@ Config read_config(const std::filesystem::path& path) {
       if (const auto* n = grid.find("lower")) lower = grid.vector("lower", *n)[0];
       if (const auto* n = grid.find("upper")) upper = grid.vector("upper", *n)[0];
     }
-    if (const auto* node = initial.find("gaussian")) {
-      const Section gaussian = initial.child("gaussian");
-      gaussian.allow({"mean", "covariance"});
-      const Vector mean = gaussian.vector("mean", gaussian.need("mean"));
-      Matrix covariance(mean.size(), mean.size());
-      const toml::array* rows = gaussian.need("covariance").as_array();
-      if (!rows || static_cast<Index>(rows->size()) != mean.size()) gaussian.fail(&gaussian.need("covariance"), "'covariance' must have a row for each entry of the mean");
-      for (std::size_t i = 0; i < rows->size(); ++i) {
-        const Vector row = gaussian.vector("covariance", *rows->get(i));
-        if (row.size() != mean.size()) gaussian.fail(rows->get(i), "'covariance' must be square");
-        covariance.row(static_cast<Index>(i)) = row.transpose();
-      }
-      const Gaussian start = gaussian.located(node, [&] { return Gaussian(mean, covariance); });
-      if (start.dimension() != config.model->dimension()) {
-        gaussian.fail(node, fmt::format("the start has dimension {}, but the model {}", start.dimension(), config.model->dimension()));
-      }
+    if (on_grid) {
+      if (!root["grid"].is_table()) throw ParseError(file, 1, 0, "the table [grid] is missing");
+      flow.located(flow.find("scheme"), [&] {
+        if (config.flow.scheme != Scheme::jko) throw DomainError("the entropic step allows the scheme jko only");
+        if (config.flow.adaptive) throw DomainError("the entropic step allows fixed steps only");
+        return 0;
+      });
+      config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.model->dimension(), path.parent_path());
+    } else if (labelled) {
+      std::optional<Section> particles;
+      if (root["particles"].is_table()) particles.emplace(file, "particles", *root["particles"].as_table());
+      read_particle_flow(initial, particles ? &*particles : nullptr, path.parent_path(), config);
+    } else if (const auto* node = initial.find("gaussian")) {
+      const Gaussian start = read_gaussian(initial, node, config.model->dimension());
+      const Vector& mean = start.mean();
+      const Matrix& covariance = start.covariance();
       if (config.gaussian_step) {
         config.start = start;
       } else {
-        if (start.dimension() != 1) gaussian.fail(node, "the quantile step needs dimension 1");
+        if (start.dimension() != 1) initial.fail(node, "the quantile step needs dimension 1");
         const double deviation = std::sqrt(covariance(0, 0));
         const double a = lower.value_or(mean[0] - 8 * deviation), b = upper.value_or(mean[0] + 8 * deviation);
         const auto tail = [](double z) { return 0.5 * std::erfc(z / std::sqrt(2.0)); };
@@ -346,6 +484,24 @@ Config read_config(const std::filesystem::path& path) {
         return (1 - t) * rho[i - 1] + t * rho[i];
       };
       config.start = initial.located(&density, [&] { return QuantileFunction::from_density(at, x[0], x[x.size() - 1], cells); });
+    }
+  }
+
+  if (const toml::node* node = root.get("claim")) {
+    if (!node->is_array_of_tables()) top.fail(node, "claims are tables of their own: [[claim]]");
+    for (const toml::node& entry : *node->as_array()) {
+      const Section claim(file, "claim", *entry.as_table());
+      claim.allow({"id", "text", "source", "functional", "equals", "at_most", "tolerance", "reason"});
+      const toml::node *equals = claim.find("equals"), *at_most = claim.find("at_most");
+      if (!equals == !at_most) claim.fail(nullptr, "give either 'equals' or 'at_most'");
+      const auto text = [&](const char* key) { return claim.text(key, claim.need(key)); };
+      config.claims.push_back({text("id"), text("text"), text("source"), text("functional"), text("reason"), at_most != nullptr,
+                               claim.number(at_most ? "at_most" : "equals", at_most ? *at_most : *equals), claim.positive("tolerance", claim.need("tolerance"))});
+      claim.located(claim.find("functional"), [&] {
+        const auto phi = formula(config.claims.back().functional);
+        if (phi->parameter_count() > 0) throw DomainError(fmt::format("'functional' may contain x only, not '{}'", phi->parameters().front().name));
+        return 0;
+      });
     }
   }
 

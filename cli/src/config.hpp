@@ -4,6 +4,8 @@
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/model.hpp>
+#include <jko/steps/entropic_step.hpp>
+#include <jko/steps/particle_step.hpp>
 
 #include <filesystem>
 #include <map>
@@ -13,14 +15,31 @@
 
 namespace jko::cli {
 
+/// A [[claim]]: what the user's theory says of E phi(X) at the flow's final time.
+struct Claim {
+  std::string id, text, source, functional, reason;  ///< functional: phi, a formula in x; reason: of the tolerance
+  bool at_most = false;                              ///< an upper bound, else an equality
+  double value = 0;
+  double tolerance = 0;                              ///< of the theory's side, > 0
+};
+
+/// A flow of densities on a grid.
+struct GridFlow {
+  GridDensity start;
+  EntropicStepOptions step;
+};
+
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
   FreeEnergy energy;                                 ///< of the model and [energy]
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
-  std::variant<Gaussian, QuantileFunction> start;
+  std::variant<Gaussian, QuantileFunction, Particles> start;
   bool gaussian_step = false;
+  std::optional<ParticleStepOptions> particles;      ///< for the particle step, whose start is Particles
+  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic step
   FlowOptions flow;
+  std::vector<Claim> claims;
   // [simulate]
   double dt = 0.1;
   Index observations = 100;

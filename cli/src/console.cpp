@@ -32,8 +32,12 @@ void Console::progress(std::string_view what, double done, double total) {
   if (!terminal_ || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   drawn_ = true;
-  const double elapsed = std::chrono::duration<double>(now - begin_).count();
-  fmt::print(stderr, "\r\x1b[K{} {:.0f} % ({:.0f} s left)", what, 100 * done / total, done > 0 ? elapsed * (total - done) / done : 0.0);
+  if (done < before_) begin_done_ = 0;                        // another piece of work
+  if (begin_done_ == 0) begin_ = now, begin_done_ = done;     // what a resumed run found finished is no speed
+  before_ = done;
+  const double elapsed = std::chrono::duration<double>(now - begin_).count(), rate = elapsed > 0 ? (done - begin_done_) / elapsed : 0;
+  fmt::print(stderr, "\r\x1b[K{} {:.7g} of {:.7g}, {:.3g}/s", what, done, total, rate);
+  if (rate > 0) fmt::print(stderr, ", {:.0f} s left", (total - done) / rate);
   std::fflush(stderr);
 }
 

@@ -6,7 +6,7 @@
 
 namespace jko::cli {
 
-/// Draws one line on standard error when it is a terminal; asks to stop after SIGINT or SIGTERM.
+/// Draws one line (done, total, rate, time left) on standard error when it is a terminal; asks to stop after SIGINT or SIGTERM.
 class Console : public Observer {
  public:
   Console();  ///< installs the signal handlers
@@ -19,6 +19,7 @@ class Console : public Observer {
  private:
   bool terminal_;
   bool drawn_ = false;
+  double before_ = 0, begin_done_ = 0;
   std::chrono::steady_clock::time_point begin_, last_;
 };
 

@@ -9,11 +9,13 @@
 #include <jko/estimators/bootstrap.hpp>
 #include <jko/estimators/data_summary.hpp>
 #include <jko/estimators/delta_method.hpp>
+#include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/identifiability.hpp>
 #include <jko/estimators/multi_start.hpp>
 #include <jko/estimators/profile.hpp>
 #include <jko/estimators/residuals.hpp>
 #include <jko/io/atomic_file.hpp>
+#include <jko/models/diffusion.hpp>
 #include <jko/models/families.hpp>
 
 #include <fmt/format.h>
@@ -116,12 +118,31 @@ void add_derived(const Fit& fit, const Arguments& a, Extras& out) {
 
 void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   if (!a.residuals) return;
-  if (!problem.model || problem.model->dimension() != 1) throw DomainError("fit: --residuals needs a one-dimensional path");
-  const auto r = estimators::diagnose(estimators::transforms(problem.panel, problem.model->with_parameters(fit.estimate), estimators::transition_from_name(problem.estimator)));
+  if (!problem.diffusion && !(problem.model && problem.model->dimension() == 1)) throw DomainError("fit: --residuals needs a one-dimensional path");
+  const Vector u = problem.diffusion ? estimators::transforms(problem.panel, problem.diffusion->with_parameters(fit.estimate), problem.transition)
+                                     : estimators::transforms(problem.panel, problem.model->with_parameters(fit.estimate), problem.transition);
+  if (!u.allFinite()) {
+    out.text += "residuals  none: the fitted scheme is no law at some of the transitions\n";
+    return;
+  }
+  const auto r = estimators::diagnose(u);
   const auto test = [](const estimators::TestResult& t) { return Json{{"statistic", number(t.statistic)}, {"degrees_of_freedom", t.degrees_of_freedom}, {"p_value", number(t.p_value)}}; };
   out.json["residuals"] = {{"kolmogorov", test(r.kolmogorov)}, {"ljung_box", test(r.ljung_box)}, {"ljung_box_squares", test(r.ljung_box_squares)}, {"mean", number(r.mean)}, {"variance", number(r.variance)}};
   out.text += fmt::format("residuals  uniform transforms: Kolmogorov D = {:.4f}, p = {:.3g}; Ljung-Box({}) {:.2f}, p = {:.3g}; of squares {:.2f}, p = {:.3g}\n", r.kolmogorov.statistic, r.kolmogorov.p_value,
                           r.ljung_box.degrees_of_freedom, r.ljung_box.statistic, r.ljung_box.p_value, r.ljung_box_squares.statistic, r.ljung_box_squares.p_value);
+}
+
+/// Is the spacing too coarse for the pseudo-likelihood that was used?
+void add_recommendation(const Problem& problem, Fit& fit, Extras& out) {
+  using estimators::Transition;
+  if (problem.panel.empty() || problem.transition == Transition::exact || problem.transition == Transition::fokker_planck || !is_success(fit.status)) return;
+  if (!problem.diffusion && problem.model->dimension() != 1) return;
+  try {
+    const auto r = estimators::recommend(problem.panel, problem.diffusion ? problem.diffusion->with_parameters(fit.estimate) : as_diffusion(problem.model->with_parameters(fit.estimate)));
+    out.json["recommendation"] = {{"estimator", estimators::name(r.transition)}, {"divergence", number(r.divergence)}, {"reason", r.reason}};
+    if (r.transition == Transition::fokker_planck) fit.warnings.push_back(r.reason);
+  } catch (const Error&) {  // no numerical law at these values: nothing is known
+  }
 }
 
 void add_bias(const Problem& problem, const Fit& fit, Extras& out) {
@@ -135,11 +156,12 @@ void add_bias(const Problem& problem, const Fit& fit, Extras& out) {
 
 void add_bootstrap(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   if (a.bootstrap == 0) return;
-  if (!problem.model) throw DomainError("fit: --bootstrap needs a path");
+  if (problem.panel.empty()) throw DomainError("fit: --bootstrap needs a path");
   if (!fit.estimate.allFinite()) return;
   const auto estimate = [&](const estimators::Panel& panel) -> std::optional<Vector> {
     try {
-      const Fit again = estimators::fit(panel, problem.model->with_parameters(fit.estimate), estimators::transition_from_name(problem.estimator), problem.options);
+      const Fit again = problem.diffusion ? estimators::fit(panel, problem.diffusion->with_parameters(fit.estimate), problem.transition, problem.options)
+                                          : estimators::fit(panel, problem.model->with_parameters(fit.estimate), problem.transition, problem.options);
       if (is_success(again.status) || again.status == Status::parameter_at_bound) return again.estimate;
     } catch (const Error&) {  // a resample without an estimate
     }
@@ -156,6 +178,8 @@ void add_bootstrap(const Problem& problem, const Fit& fit, const Arguments& a, E
   } else if (problem.panel.size() >= 12) {
     kind = "whole paths";
     b = estimators::path_bootstrap(problem.panel, estimate, options);
+  } else if (!problem.model) {
+    throw DomainError("fit: --bootstrap of a diffusion given by its coefficients needs --block, or a panel of twelve paths");
   } else {
     b = estimators::parametric_bootstrap(problem.panel, problem.model->with_parameters(fit.estimate), [&](const estimators::Panel& panel) -> std::optional<Model> {
       const auto e = estimate(panel);
@@ -212,7 +236,7 @@ int run(const Arguments& a) {
   if (!(a.level > 0 && a.level < 1)) throw DomainError(fmt::format("fit: --level is {}, but must lie in (0, 1)", a.level));
   if (!a.compare.empty()) {
     std::vector<std::string> known = estimator_names();
-    for (const std::string& name : family_names()) known.push_back(name);
+    for (const std::string& name : model_names()) known.push_back(name);
     const auto labels = split(a.compare);
     std::vector<Fit> fits;
     Json list = Json::array();
@@ -222,7 +246,7 @@ int run(const Arguments& a) {
       ProblemArguments one = a.problem;
       const auto estimators_known = estimator_names();
       if (std::find(estimators_known.begin(), estimators_known.end(), label) != estimators_known.end()) one.estimator = label;
-      else one.model = label, one.potential.clear();
+      else one.model = label, one.potential.clear(), one.drift.clear(), one.diffusion.clear();
       fits.push_back(fit_of(problem_of(a.data, one), a));
       list.push_back(fit_json(fits.back(), one.model));
       if (!is_success(fits.back().status)) status = 1;
@@ -235,7 +259,8 @@ int run(const Arguments& a) {
   const Problem problem = problem_of(a.data, a.problem);
   Extras before, after;
   add_data(problem, before);
-  const Fit fit = fit_of(problem, a);
+  Fit fit = fit_of(problem, a);
+  add_recommendation(problem, fit, after);
   add_bias(problem, fit, after);
   add_profiles(problem, fit, a, after);
   if (fit.covariance.size() > 0) add_derived(fit, a, after);
@@ -262,12 +287,13 @@ void add_fit(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("fit", "estimate a model's parameters with standard errors\nexample: jko fit DATA.csv --column tcm1y --model ou --profile kappa --derive \"log(2)/kappa\"");
   command->add_option("data", a->data.file, "CSV file: header, a time column t (or --dt), a column for each coordinate; 'path' makes a panel, repeated times snapshots. Or an .npy array")->required();
-  auto* named = command->add_option("--model", a->problem.model, fmt::format("a family: {}", fmt::join(family_names(), ", ")));
-  command->add_option("--potential", a->problem.potential, "a formula in x (or x1, x2, ...), such as \"kappa/2*(x-mu)^2\"")->excludes(named);
+  auto* named = command->add_option("--model", a->problem.model, fmt::format("a Langevin family: {}; or a diffusion: {}", fmt::join(family_names(), ", "), fmt::join(diffusion_names(), ", ")));
+  auto* potential = command->add_option("--potential", a->problem.potential, "a formula in x (or x1, x2, ...), such as \"kappa/2*(x-mu)^2\"")->excludes(named);
+  command->add_option("--drift", a->problem.drift, "the drift b of dX = b dt + sigma dW, a formula in x")->excludes(named)->excludes(potential);
+  command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      "of paths: exact, euler, shoji-ozaki; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian "
-                      "(default: exact for quadratic potentials, else shoji-ozaki)");
+                      fmt::format("of paths: {}; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");

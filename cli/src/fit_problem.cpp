@@ -4,6 +4,7 @@
 
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
+#include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
@@ -14,6 +15,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <memory>
 
 namespace jko::cli {
 namespace {
@@ -63,22 +66,74 @@ estimators::SnapshotFlowOptions flow_options(const FitOptions& options) {
   return out;
 }
 
+/// Starting values of a diffusion where none are given: the data's mean for mu, mild reversion, and one half for the rest; the scale of sigma is the likelihood's own business.
+double default_value(const Parameter& parameter, const Vector& values) {
+  const double mean = values.mean(), deviation = std::sqrt((values.array() - mean).square().mean());
+  double out = 0.5;
+  if (parameter.name == "mu") out = mean;
+  if (parameter.name == "delta") out = deviation;
+  return std::isfinite(parameter.lower) && out <= parameter.lower ? parameter.lower + 0.5 : out;
+}
+
+Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
+  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || !a.interaction.empty()) {
+    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}", fmt::join(estimators::transition_names(), ", ")));
+  }
+  Problem out;
+  out.family = a.model;
+  out.panel = read_panel(data, 1);
+  const DiffusionPtr family = a.drift.empty() ? diffusion_family(a.model) : diffusion_formula(a.drift, a.diffusion);
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+  out.parameters = family->parameters();
+  out.start.resize(family->parameter_count());
+  std::vector<std::string> names;
+  for (Index i = 0; i < out.start.size(); ++i) {
+    const Parameter& p = out.parameters[static_cast<std::size_t>(i)];
+    names.push_back(p.name);
+    out.start[i] = values.contains(p.name) ? values[p.name] : default_value(p, out.panel.front().values.row(0).transpose());
+  }
+  for (const auto& [name, value] : values) {
+    if (!among(names, name)) throw DomainError(fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
+  }
+  const Diffusion diffusion(family, out.start);
+  for (const estimators::Path& path : out.panel) diffusion.check_values("fit", path.values.row(0).transpose());
+  add_bounds(out, fixed, a.bounds);
+  out.estimator = !a.estimator.empty() ? a.estimator : (family->law() != DiffusionFamily::Law::none ? "exact" : "shoji-ozaki");
+  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  out.diffusion = diffusion;
+  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
+  out.refit = [panel, diffusion, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, diffusion.with_parameters(start), transition, options); };
+  out.likelihood = [panel, diffusion, transition](const Vector& at) { return estimators::log_likelihood(*panel, diffusion.with_parameters(at), transition); };
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> estimator_names() {
-  std::vector<std::string> out{"exact", "euler", "shoji-ozaki"};
+  std::vector<std::string> out = estimators::transition_names();
   out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
   out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
   return out;
 }
 
+std::vector<std::string> model_names() {
+  std::vector<std::string> out = family_names();
+  for (const std::string& name : diffusion_names()) out.push_back(name);
+  return out;
+}
+
 Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
-  if (a.model.empty() && a.potential.empty()) throw DomainError("fit: give --model or --potential");
+  if (a.model.empty() && a.potential.empty() && a.drift.empty()) throw DomainError("fit: give --model, --potential, or --drift with --diffusion");
+  if (a.drift.empty() != a.diffusion.empty()) throw DomainError("fit: --drift and --diffusion go together");
+  if (!a.model.empty() && !among(model_names(), a.model)) throw DomainError(fmt::format("fit: model '{}' is unknown; the nearest is '{}'", a.model, nearest_name(a.model, model_names())));
   if (!a.estimator.empty() && !among(estimator_names(), a.estimator)) {
     throw DomainError(fmt::format("fit: estimator '{}' is unknown; the nearest is '{}'", a.estimator, nearest_name(a.estimator, estimator_names())));
   }
   Problem out;
   out.family = a.model;
+  if (!a.drift.empty() || among(diffusion_names(), a.model)) return diffusion_problem(data, a);
   const int dimension = count_coordinates(data);
   const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
   auto values = assignments("--start", a.start);
@@ -106,6 +161,13 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
       throw DomainError("fit: there is no --interaction to have such parameters");
     }
     out.parameters = energy.parameter_list();
+    // The flow's fits are local: without a start of the user's they begin where the first-order conditions end.
+    if (a.estimator != "first-order" && a.start.empty() && dimension == 1) {
+      estimators::FirstOrderOptions options;
+      for (const Parameter& p : out.parameters) options.fixed.push_back(fixed.contains(p.name));
+      const auto first = estimators::fit_first_order(*snapshots, energy, options).fit;
+      if (is_success(first.status)) energy.set_parameters(first.estimate);
+    }
     out.start = energy.parameters();
     if (!a.bounds.empty()) throw DomainError("fit: --bounds does not go with snapshots");
     add_bounds(out, fixed, a.bounds);
@@ -154,7 +216,7 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   out.model = model;
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
-  const auto transition = estimators::transition_from_name(out.estimator);
+  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   out.refit = [panel, model, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, model.with_parameters(start), transition, options); };
   out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };

@@ -4,6 +4,7 @@
 
 #include <jko/estimators/fit.hpp>
 #include <jko/estimators/likelihood.hpp>
+#include <jko/models/diffusion.hpp>
 #include <jko/models/model.hpp>
 
 #include <functional>
@@ -17,7 +18,7 @@ namespace jko::cli {
 
 /// The model and the options that say how to fit it, as text.
 struct ProblemArguments {
-  std::string model, potential, interaction, estimator, start, fix, bounds;
+  std::string model, potential, drift, diffusion, interaction, estimator, start, fix, bounds;
 };
 
 struct Problem {
@@ -28,7 +29,9 @@ struct Problem {
   estimators::FitOptions options;         ///< fixed parameters and bounds, the family's own included
   estimators::Refit refit;
   estimators::Panel panel;                ///< empty for samples and snapshots
-  std::optional<Model> model;             ///< of a path: what residuals and the parametric bootstrap simulate
+  std::optional<Model> model;             ///< of a path under a Langevin model: what the parametric bootstrap simulates
+  std::optional<Diffusion> diffusion;     ///< of a path under a general one-dimensional diffusion
+  estimators::Transition transition{};    ///< of a path
   /// log L with gradient and information; empty where the estimator has no likelihood.
   std::function<estimators::LikelihoodValue(const Vector&)> likelihood;
 };
@@ -36,7 +39,8 @@ struct Problem {
 /// Reads the data and builds the problem; throws one line for what does not fit together.
 [[nodiscard]] Problem problem_of(const DataArguments& data, const ProblemArguments& arguments);
 
-/// Names for --estimator, and whether a word is one.
+/// Names for --estimator and --model.
 [[nodiscard]] std::vector<std::string> estimator_names();
+[[nodiscard]] std::vector<std::string> model_names();
 
 }  // namespace jko::cli

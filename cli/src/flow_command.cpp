@@ -11,7 +11,9 @@
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
+#include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
 #include <fmt/format.h>
@@ -93,16 +95,23 @@ Problem make_problem(const Config& config, const Arguments& a) {
   return p;
 }
 
+template <class Step>
+Step make_step(const FreeEnergy& energy, const Config& config) {
+  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, config.grid->step);
+  else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
+  else return Step(energy);
+}
+
 /// The same flow with half the step size, without sensitivities.
 template <class Step>
-FlowResult<typename Step::Measure> halved(const Problem& p, const typename Step::Measure& start, Observer* observer) {
+FlowResult<typename Step::Measure> halved(const Problem& p, const Config& config, const typename Step::Measure& start, Observer* observer) {
   FlowOptions options = p.options;
   options.h *= 0.5;
   options.steps *= 2;
   options.keep_every = options.steps;
   options.sensitivity = Sensitivity::none;
   if (p.options.parameters_at) options.parameters_at = [at = p.options.parameters_at](int k) { return at((k + 1) / 2); };
-  return Flow<Step>(Step(p.energy), start, options).run(observer);
+  return Flow<Step>(make_step<Step>(p.energy, config), start, options).run(observer);
 }
 
 template <class Step>
@@ -122,7 +131,7 @@ std::optional<estimators::Bootstrap> bootstrap(const Problem& p, const Config& c
     Vector values = energy.parameters();
     values.head(model.parameters().size()) = model.parameters();
     energy.set_parameters(values);
-    const auto result = Flow<Step>(Step(energy), start, options).run();
+    const auto result = Flow<Step>(make_step<Step>(energy, config), start, options).run();
     if (!is_success(result.status)) return std::nullopt;
     return summary(result.final_state().measure).value;
   };
@@ -134,10 +143,13 @@ template <class Step>
 int run(const Config& config, const Arguments& a) {
   using Measure = typename Step::Measure;
   const Problem problem = make_problem(config, a);
-  const Measure start = std::get<Measure>(config.start);
+  const Measure start = [&] {
+    if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->start;
+    else return std::get<Measure>(config.start);
+  }();
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
-  Flow<Step> flow = a.resume ? Flow<Step>(Step(problem.energy), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
-                             : Flow<Step>(Step(problem.energy), start, problem.options);
+  Flow<Step> flow = a.resume ? Flow<Step>(make_step<Step>(problem.energy, config), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
+                             : Flow<Step>(make_step<Step>(problem.energy, config), start, problem.options);
   Console console;
   const auto result = flow.run(&console);
   const auto interrupted = [&] {
@@ -149,9 +161,10 @@ int run(const Config& config, const Arguments& a) {
   const bool good = is_success(result.status);
 
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
+  if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
   std::optional<FlowResult<Measure>> finer;
   if (good && a.step_error) {
-    finer = halved<Step>(problem, start, &console);
+    finer = halved<Step>(problem, config, start, &console);
     if (finer->status == Status::cancelled) return interrupted();
     if (!is_success(finer->status)) throw NotConverged(fmt::format("flow with half the step size: {}", describe(finer->status)));
   }
@@ -204,6 +217,10 @@ void add_flow(CLI::App& app, int& status) {
     if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
     if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
+    } else if (config.grid) {
+      status = run<EntropicStep>(config, *a);
+    } else if (config.particles) {
+      status = run<ParticleStep>(config, *a);
     } else {
       if (!std::holds_alternative<QuantileFunction>(config.start) || std::get<QuantileFunction>(config.start).nodes().size() == 0) {
         throw ParseError(a->config, 1, 0, "the table [flow] is missing");

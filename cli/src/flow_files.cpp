@@ -2,7 +2,9 @@
 
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
+#include <jko/io/npy.hpp>
 #include <jko/validation/figure.hpp>
+#include <jko/validation/heat_map.hpp>
 
 #include <fmt/format.h>
 
@@ -63,6 +65,16 @@ std::vector<Target<Gaussian>> targets(const Gaussian& measure) {
   const Index count = estimators::moments(measure).value.size();
   out.push_back({"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const Gaussian& m) { return estimators::moments(m); }});
   return out;
+}
+
+std::vector<Target<Particles>> targets(const Particles& measure) {
+  const Index count = summary(measure).value.size();
+  return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const Particles& m) { return summary(m); }}};
+}
+
+std::vector<Target<GridDensity>> targets(const GridDensity& measure) {
+  const Index count = summary(measure).value.size();
+  return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const GridDensity& m) { return summary(m); }}};
 }
 
 std::vector<std::string> moment_names(int dimension) {
@@ -132,15 +144,118 @@ void write_states(const FlowFiles& files, const FlowResult<QuantileFunction>& re
   }
 }
 
+/// CSV of every kept state; in one dimension the paths of at most 60 particles, in more the first two coordinates of the first and last state.
+void write_states(const FlowFiles& files, const FlowResult<Particles>& result) {
+  const Index d = result.final_state().measure.dimension(), n = result.final_state().measure.size();
+  std::vector<std::string> columns;
+  for (Index k = 0; k < d; ++k) columns.push_back(d == 1 ? "x" : fmt::format("x{}", k + 1));
+  columns.emplace_back("weight");
+  for (const auto& state : result.states) {
+    Matrix table(n, d + 1);
+    table << state.measure.points().transpose(), state.measure.weights();
+    write_atomically(files.folder / fmt::format("particles_{:06d}.csv", state.k), format_csv(columns, table));
+  }
+  std::vector<Series> series;
+  if (d == 1) {
+    const Index stride = (n + 59) / 60;
+    for (Index i = 0; i < n; i += stride) {
+      Series path{"", Series::Style::line, {}, {}, {}, {}, 0};
+      for (const auto& state : result.states) {
+        path.x.push_back(state.t);
+        path.y.push_back(state.measure.points()(0, i));
+      }
+      series.push_back(std::move(path));
+    }
+    if (result.states.size() > 1) validation::render({"particles", "", "time t", "x", false, false, series}, files.folder);
+    return;
+  }
+  for (const auto* state : {&result.states.front(), &result.states.back()}) {
+    series.push_back({fmt::format("t = {:g}", state->t), Series::Style::points, list(state->measure.points().row(0).transpose()), list(state->measure.points().row(1).transpose()), {}, {}, static_cast<int>(series.size())});
+  }
+  validation::render({"particles", "", "x1", "x2", false, false, series}, files.folder);
+}
+
 void write_states(const FlowFiles&, const FlowResult<Gaussian>&) {}  // the records hold mean and covariance
 
+/// One dimension: CSV and a figure of the kept densities. More: NPY with axis 1 fastest (shape n2 x n1, or n2 n3 x n1) and a map of each kept density;
+/// in three dimensions of its integral over axis 3.
+void write_states(const FlowFiles& files, const FlowResult<GridDensity>& result) {
+  std::vector<Series> lines;
+  double top = 0;
+  const auto plane = [](const GridDensity& m) {
+    const Grid& g = m.grid();
+    Matrix sum = Matrix::Zero(g.cells[0], g.cells[1]);
+    const Index area = sum.size();
+    for (Index k = 0; k < g.size() / area; ++k) sum += m.values().segment(k * area, area).reshaped(g.cells[0], g.cells[1]) * (g.dimension() == 3 ? g.width(2) : 1.0);
+    return sum;
+  };
+  for (const auto& state : result.states) {
+    if (state.measure.dimension() > 1) top = std::max(top, plane(state.measure).maxCoeff());
+  }
+  for (const auto& state : result.states) {
+    const Grid& g = state.measure.grid();
+    const std::string name = fmt::format("density_{:06d}", state.k);
+    if (g.dimension() == 1) {
+      Matrix table(g.size(), 2);
+      table << g.centres(0), state.measure.values();
+      write_atomically(files.folder / (name + ".csv"), format_csv({"x", "density"}, table));
+      if (lines.size() < 8) lines.push_back({fmt::format("t = {:g}", state.t), Series::Style::line, list(g.centres(0)), list(state.measure.values()), {}, {}, static_cast<int>(lines.size())});
+      continue;
+    }
+    const Matrix rows = state.measure.values().reshaped(g.cells[0], g.size() / g.cells[0]).transpose();
+    write_atomically(files.folder / (name + ".npy"), format_npy(rows));
+    validation::render({name, fmt::format("t = {:g}", state.t), "x1", "x2", g.lower[0], g.upper[0], g.lower[1], g.upper[1], plane(state.measure), top}, files.folder);
+  }
+  if (!lines.empty()) validation::render({"densities", "", "x", "density", false, false, lines}, files.folder);
+}
+
 }  // namespace
+
+Functionals summary(const GridDensity& measure) {
+  const int d = measure.dimension();
+  const Index count = d + d * (d + 1) / 2;
+  const double volume = measure.grid().cell_volume();
+  const Matrix x = measure.grid().points(), covariance = measure.covariance();
+  const Matrix centred = x.colwise() - measure.mean();
+  Functionals out{Vector(count), Matrix(count, measure.values().size())};
+  out.value.head(d) = measure.mean();
+  out.gradient.topRows(d) = volume * x;
+  Index at = d;
+  for (int j = 0; j < d; ++j) {
+    for (int i = j; i < d; ++i, ++at) {
+      out.value[at] = covariance(i, j);
+      // At fixed mass the mean's change drops out.
+      out.gradient.row(at) = volume * centred.row(i).cwiseProduct(centred.row(j));
+    }
+  }
+  return out;
+}
 
 Functionals summary(const QuantileFunction& measure) {
   const Functionals a = estimators::quantiles(measure, summary_levels), b = estimators::moments(measure);
   Functionals out{Vector(a.value.size() + b.value.size()), Matrix(a.value.size() + b.value.size(), a.gradient.cols())};
   out.value << a.value, b.value;
   out.gradient << a.gradient, b.gradient;
+  return out;
+}
+
+Functionals summary(const Particles& measure) {
+  const Index d = measure.dimension(), n = measure.size(), count = d + d * (d + 1) / 2;
+  const Matrix covariance = measure.covariance(), centred = measure.points().colwise() - measure.mean();
+  Functionals out{Vector(count), Matrix::Zero(count, d * n)};
+  out.value.head(d) = measure.mean();
+  for (Index i = 0; i < n; ++i) {
+    const double w = measure.weights()[i];
+    out.gradient.block(0, d * i, d, d).diagonal().setConstant(w);
+    Index at = d;
+    for (Index b = 0; b < d; ++b) {
+      for (Index a = b; a < d; ++a, ++at) {
+        out.value[at] = covariance(a, b);
+        out.gradient(at, d * i + a) += w * centred(b, i);
+        out.gradient(at, d * i + b) += w * centred(a, i);
+      }
+    }
+  }
   return out;
 }
 
@@ -183,7 +298,15 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       return text;
     };
     fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
-    if (std::isnan(bound)) {
+    if constexpr (std::is_same_v<Measure, GridDensity>) {
+      double violation = 0;
+      for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
+      fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
+    } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
+      double residual = 0;
+      for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);
+      fmt::print("no certificate: the energy is not convex in the particles, or its constant is not known; largest residual {:.2e}\n", residual);
+    } else if (std::isnan(bound)) {
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
       fmt::print("largest W2 distance of a step from its exact minimiser: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
@@ -193,6 +316,10 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
   for (const std::string& warning : files.warnings) fmt::print(stderr, "jko: warning: {}\n", warning);
 }
 
+template Json write_flow<Particles>(const FlowFiles&, const FlowResult<Particles>&, const Matrix&, const Particles*, int, const estimators::Bootstrap*, const Matrix&);
+template void print_flow<Particles>(const FlowResult<Particles>&, const FlowOptions&, const FlowFiles&);
+template Json write_flow<GridDensity>(const FlowFiles&, const FlowResult<GridDensity>&, const Matrix&, const GridDensity*, int, const estimators::Bootstrap*, const Matrix&);
+template void print_flow<GridDensity>(const FlowResult<GridDensity>&, const FlowOptions&, const FlowFiles&);
 template Json write_flow<QuantileFunction>(const FlowFiles&, const FlowResult<QuantileFunction>&, const Matrix&, const QuantileFunction*, int, const estimators::Bootstrap*, const Matrix&);
 template Json write_flow<Gaussian>(const FlowFiles&, const FlowResult<Gaussian>&, const Matrix&, const Gaussian*, int, const estimators::Bootstrap*, const Matrix&);
 template void print_flow<QuantileFunction>(const FlowResult<QuantileFunction>&, const FlowOptions&, const FlowFiles&);

@@ -5,6 +5,8 @@
 #include <jko/estimators/bands.hpp>
 #include <jko/estimators/bootstrap.hpp>
 #include <jko/flows/flow.hpp>
+#include <jko/measures/grid_density.hpp>
+#include <jko/measures/particles.hpp>
 
 #include <filesystem>
 
@@ -19,9 +21,11 @@ struct FlowFiles {
   std::vector<std::string> warnings;
 };
 
-/// Functionals that a bootstrap is compared in: five quantiles and the moments; for Gaussians the moments.
+/// Functionals that a bootstrap is compared in: five quantiles and the moments; for Gaussians, grid densities and particles the moments.
 [[nodiscard]] estimators::Functionals summary(const QuantileFunction& measure);
 [[nodiscard]] estimators::Functionals summary(const Gaussian& measure);
+[[nodiscard]] estimators::Functionals summary(const GridDensity& measure);
+[[nodiscard]] estimators::Functionals summary(const Particles& measure);
 
 /// flow.json, the kept states, figures; bands where `covariance` (of the tangent's columns) is given, widened by the step error where `finer` is,
 /// and bootstrap.csv where `check` is: its band errors are from the `information` covariance, since both then assume the model. Returns flow.json.

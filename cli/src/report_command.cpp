@@ -1,3 +1,4 @@
+#include "claims.hpp"
 #include "commands.hpp"
 #include "console.hpp"
 
@@ -112,7 +113,7 @@ void add_study(CLI::App& app, int& status) {
     } else if (!a->more.empty()) {
       throw ParseError("study", 0, 0, fmt::format("'{}': only 'merge' takes folders", a->more.front()));
     }
-    const auto& study = validation::find_study(name);
+    const validation::Study study = name.ends_with(".toml") ? claims_study(name) : validation::find_study(name);
     if (study.sharded && !a->out.empty()) o.blocks = a->out;
     const auto result = validation::run_study(study, o);
     if (console.stop_requested()) {
@@ -132,12 +133,16 @@ void add_report(CLI::App& app, int& status) {
   a->out = "out/report";
   auto* command = app.add_subcommand("report", "run all studies and write index.html and report.json\nexample: jko report --scale quick --threads 2");
   command->add_option("--out", a->out, "folder")->capture_default_str();
+  command->add_option("--claims", a->more, "TOML files of your own claims, added to the report");
   add_common(*command, *a);
   command->callback([a, &status] {
     Console console;
     const auto o = options(*a, console);
     std::vector<validation::StudyResult> results;
-    for (const auto& study : validation::studies()) {
+    std::vector<validation::Study> all;
+    for (const std::string& file : a->more) all.push_back(claims_study(file));  // before the long work: their errors come first
+    all.insert(all.end(), validation::studies().begin(), validation::studies().end());
+    for (const auto& study : all) {
       results.push_back(validation::run_study(study, o));
       if (!a->json) print(results.back());
       if (console.stop_requested()) {
@@ -146,7 +151,9 @@ void add_report(CLI::App& app, int& status) {
         return;
       }
     }
-    validation::write_report(results, o, fmt::format("jko report --scale {} --seed {} --threads {}", a->scale, a->seed, a->threads), a->out);
+    std::string claims;
+    for (const std::string& file : a->more) claims += " --claims " + file;
+    validation::write_report(results, o, fmt::format("jko report --scale {} --seed {} --threads {}{}{}", a->scale, a->seed, a->threads, a->data.empty() ? "" : " --data " + a->data, claims), a->out);
     if (a->json) {
       for (const auto& r : results) fmt::print("{}", validation::study_json(r, o));
     }

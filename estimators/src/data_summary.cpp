@@ -58,7 +58,7 @@ TestResult constancy(const Vector& level, const Vector& rate) {
 
 double cramer_von_mises_tail(double x) {
   if (std::isnan(x)) throw DomainError("cramer_von_mises_tail: the statistic is NaN");
-  if (x <= 0.02) return 1;  // P(W <= 0.02) < 1e-6
+  if (x <= 1e-3) return 1;  // P(W <= x) is about e^{-1/(8x)}
   if (x > 50) return 0;
   // Anderson and Darling's series; its terms fall like exp(-(4j+1)^2/(8x)).
   double sum = 0, binomial = 1;  // (-1)^j binom(-1/2, j)

@@ -1,6 +1,8 @@
 #include <jko/estimators/residuals.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/estimators/diffusion_likelihood.hpp>
+#include <jko/estimators/fokker_planck_density.hpp>
 
 #include <boost/math/distributions/normal.hpp>
 #include <boost/math/quadrature/gauss_kronrod.hpp>
@@ -10,6 +12,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <vector>
 
 namespace jko::estimators {
@@ -38,6 +41,36 @@ TestResult ljung_box(const Vector& series, int lags, std::string name) {
   }
   statistic *= n * (n + 2);
   return {std::move(name), statistic, lags, chi_square_tail(statistic, lags)};
+}
+
+/// For a scheme whose transition law is Gaussian: log p = c - (y - m)^2/(2v) around x first, then around the mean found, where the differences do not cancel.
+template <class LogDensity, class Scale>
+Vector gaussian_transforms(const Panel& panel, const LogDensity& log_density, const Scale& scale, DiffusionFamily::Interval space) {
+  std::vector<double> out;
+  Panel one{Path{Vector{{0.0, 1.0}}, Matrix(1, 2)}};
+  for (const Path& path : panel) {
+    path.validate();
+    for (Index i = 0; i < path.transitions(); ++i) {
+      const double x = path.values(0, i), dt = path.times[i + 1] - path.times[i];
+      one[0].times[1] = dt;
+      one[0].values(0, 0) = x;
+      const auto at = [&](double y) {
+        one[0].values(0, 1) = y;
+        return log_density(one);
+      };
+      double centre = x, spread = std::min({scale(x, dt), 0.4 * (x - space.lower), 0.4 * (space.upper - x)}), mean = x, deviation = spread;
+      for (int pass = 0; pass < 2 && centre - spread > space.lower && centre + spread < space.upper; ++pass) {
+        const double left = at(centre - spread), middle = at(centre), right = at(centre + spread);
+        const double curvature = (2 * middle - left - right) / (spread * spread), slope = (right - left) / (2 * spread);
+        mean = centre + slope / curvature;
+        deviation = 1 / std::sqrt(curvature);
+        centre = mean;
+        spread = deviation;
+      }
+      out.push_back(0.5 * std::erfc(-(path.values(0, i + 1) - mean) / deviation / std::numbers::sqrt2));
+    }
+  }
+  return Eigen::Map<const Vector>(out.data(), static_cast<Index>(out.size()));
 }
 
 }  // namespace
@@ -75,30 +108,83 @@ double transform_by_density(const std::function<double(double)>& log_density, do
 
 Vector transforms(const Panel& panel, const Model& model, Transition transition) {
   if (model.dimension() != 1) throw DomainError("transforms: the model must be one-dimensional");
-  std::vector<double> out;
-  Panel one{Path{Vector{{0.0, 1.0}}, Matrix(1, 2)}};
+  if (transition != Transition::exact) return transforms(panel, as_diffusion(model), transition);
+  const auto log_density = [&](const Panel& one) { return log_likelihood(one, model, transition).value; };
+  const auto scale = [&](double, double dt) { return std::sqrt(2 * dt / model.beta()); };
+  return gaussian_transforms(panel, log_density, scale, {});
+}
+
+Vector transforms(const Panel& panel, const Diffusion& diffusion, Transition transition) {
+  const auto scale = [&](double x, double dt) { return diffusion.diffusion(x) * std::sqrt(dt); };
+  const bool closed = transition == Transition::exact && diffusion.family().law() != DiffusionFamily::Law::vasicek;
+  if (!closed && transition != Transition::fokker_planck && transition != Transition::elerian) {
+    return gaussian_transforms(panel, [&](const Panel& one) { return log_likelihood(one, diffusion, transition).value; }, scale, diffusion.family().state_space());
+  }
+  // The nodes of every transition, then their densities, in one batch for each spacing.
+  constexpr Index intervals = 64, nodes = intervals + 1;
+  const DiffusionFamily::Interval space = diffusion.family().state_space();
+  struct Cell {
+    double x, dt, lower, next, upper;
+  };
+  std::vector<Cell> cells;
   for (const Path& path : panel) {
     path.validate();
     for (Index i = 0; i < path.transitions(); ++i) {
-      const double x = path.values(0, i), dt = path.times[i + 1] - path.times[i], s = std::sqrt(2 * dt / model.beta());
-      one[0].times[1] = dt;
-      one[0].values(0, 0) = x;
-      const auto at = [&](double y) {
-        one[0].values(0, 1) = y;
-        return log_likelihood(one, model, transition).value;
-      };
-      // log p = c - (y - m)^2/(2v): around x first, then around the mean found, where the differences do not cancel.
-      double centre = x, spread = s;
-      for (int pass = 0; pass < 2; ++pass) {
-        const double left = at(centre - spread), middle = at(centre), right = at(centre + spread);
-        const double curvature = (2 * middle - left - right) / (spread * spread), slope = (right - left) / (2 * spread);
-        centre += slope / curvature;
-        spread = 1 / std::sqrt(curvature);
-      }
-      out.push_back(0.5 * std::erfc(-(path.values(0, i + 1) - centre) / spread / std::numbers::sqrt2));
+      const double x = path.values(0, i), next = path.values(0, i + 1), dt = path.times[i + 1] - path.times[i];
+      const double reach = 10 * scale(x, dt) + std::abs(diffusion.drift(x)) * dt;
+      const auto within = [&](double y) { return std::clamp(y, std::nextafter(space.lower + 1e-12 * std::abs(x), x), std::nextafter(space.upper - 1e-12 * std::abs(x), x)); };
+      cells.push_back({x, dt, within(std::min(x, next) - reach), next, within(std::max(x, next) + reach)});
     }
   }
-  return Eigen::Map<const Vector>(out.data(), static_cast<Index>(out.size()));
+  const auto count = static_cast<Index>(cells.size());
+  Matrix y(2 * nodes, count), density(2 * nodes, count);
+  for (Index c = 0; c < count; ++c) {
+    const Cell& cell = cells[static_cast<std::size_t>(c)];
+    y.col(c).head(nodes).setLinSpaced(cell.lower, cell.next);
+    y.col(c).tail(nodes).setLinSpaced(cell.next, cell.upper);
+  }
+  if (transition == Transition::fokker_planck) {
+    // Spacings that agree to rounding share a batch.
+    std::vector<Index> order(static_cast<std::size_t>(count));
+    std::iota(order.begin(), order.end(), Index{0});
+    std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return cells[static_cast<std::size_t>(a)].dt < cells[static_cast<std::size_t>(b)].dt; });
+    for (std::size_t begin = 0; begin < order.size();) {
+      const double dt = cells[static_cast<std::size_t>(order[begin])].dt;
+      std::size_t end = begin;
+      while (end < order.size() && cells[static_cast<std::size_t>(order[end])].dt <= dt * (1 + 1e-9)) ++end;
+      const auto size = static_cast<Index>(end - begin);
+      Vector from(2 * nodes * size), to(2 * nodes * size);
+      for (Index k = 0; k < size; ++k) {
+        const Index c = order[begin + static_cast<std::size_t>(k)];
+        from.segment(2 * nodes * k, 2 * nodes).setConstant(cells[static_cast<std::size_t>(c)].x);
+        to.segment(2 * nodes * k, 2 * nodes) = y.col(c);
+      }
+      const Vector found = fokker_planck_density(diffusion, from, to, dt, 1).log_density;
+      for (Index k = 0; k < size; ++k) density.col(order[begin + static_cast<std::size_t>(k)]) = found.segment(2 * nodes * k, 2 * nodes).array().exp();
+      begin = end;
+    }
+  } else {
+    Panel one{Path{Vector{{0.0, 1.0}}, Matrix(1, 2)}};
+    for (Index c = 0; c < count; ++c) {
+      one[0].times[1] = cells[static_cast<std::size_t>(c)].dt;
+      one[0].values(0, 0) = cells[static_cast<std::size_t>(c)].x;
+      for (Index k = 0; k < 2 * nodes; ++k) {
+        one[0].values(0, 1) = y(k, c);
+        density(k, c) = std::exp(log_likelihood(one, diffusion, transition).value);
+      }
+    }
+  }
+  const auto simpson = [&](Index c, Index first) {
+    double sum = density(first, c) + density(first + intervals, c);
+    for (Index k = 1; k < intervals; ++k) sum += (k % 2 == 1 ? 4 : 2) * density(first + k, c);
+    return sum * (y(first + intervals, c) - y(first, c)) / (3.0 * intervals);
+  };
+  Vector out(count);
+  for (Index c = 0; c < count; ++c) {
+    const double left = simpson(c, 0), right = simpson(c, nodes);
+    out[c] = std::abs(left + right - 1) <= 1e-2 ? std::clamp(left / (left + right), 0.0, 1.0) : std::numeric_limits<double>::quiet_NaN();
+  }
+  return out;
 }
 
 ResidualDiagnostics diagnose(const ConstVectorRef& transforms, int lags) {

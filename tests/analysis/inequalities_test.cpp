@@ -6,6 +6,7 @@
 #include <jko/models/formula.hpp>
 #include <jko/reference/ornstein_uhlenbeck.hpp>
 #include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
 #include <doctest/doctest.h>
@@ -190,6 +191,34 @@ TEST_CASE("a-priori error and contraction between flows") {
   FlowTrace plane = ta;
   plane.dimension = 2;
   CHECK(contraction_between(plane, tb, distances, "c").verdict == Verdict::inconclusive);
+}
+
+TEST_CASE("labelled particles: exact in their own Hilbert space, inconclusive for the blob") {
+  RandomStream random(13, "particles");
+  Matrix points(1, 40);
+  points(0, 0) = -1;
+  for (Index i = 1; i < 40; ++i) points(0, i) = points(0, i - 1) + 0.1 * random.exponential();
+  const Particles start(points);
+  const ParticleStep step(FreeEnergy(cosine()), {.energy = {.entropy = ParticleEntropy::spacing}, .tolerance = 1e-11});
+  const auto minimum = find_minimiser(step, start);
+  REQUIRE(minimum.status == Status::converged);
+  all_pass(flow_inequalities(trace_flow(step, start, 0.2, 12, minimum), "p"));
+  std::vector<Particles> nu;
+  for (int i = 0; i < 20; ++i) nu.emplace_back(random.normal() + std::exp(0.3 * random.normal()) * points.array());
+  all_pass({evolution_variational_inequality(step, {start}, 0.2, nu, "p")});
+  const ParticleStep blob(FreeEnergy(cosine()), {.energy = {.bandwidth = 0.3}});
+  for (const Check& c : flow_inequalities(trace_flow(blob, start, 0.2, 2), "b")) CHECK(c.verdict == Verdict::inconclusive);
+}
+
+TEST_CASE("records of a flow are enough for what they hold") {
+  const GaussianStep step{FreeEnergy(ou())};
+  const Gaussian start(Vector{{2}}, Matrix{{2.89}});
+  const auto run = Flow<GaussianStep>(step, start, {.h = 0.1, .steps = 10}).run();
+  const auto checks = flow_inequalities(trace_records(run.records, step.energy_value(start).total, step.energy().convexity(), 1, "Gaussian"), "r");
+  CHECK(find(checks, "r-descent").verdict == Verdict::pass);
+  CHECK(find(checks, "r-descent-kappa").verdict == Verdict::pass);
+  CHECK(find(checks, "r-slope-decay").verdict == Verdict::inconclusive);
+  CHECK(find(checks, "r-contraction").verdict == Verdict::inconclusive);
 }
 
 TEST_CASE("the minimiser's certificate covers the truth") {

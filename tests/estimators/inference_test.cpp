@@ -15,6 +15,7 @@
 #include <jko/reference/simulate.hpp>
 
 #include <Eigen/LU>
+#include <boost/math/distributions/non_central_chi_squared.hpp>
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -249,6 +250,25 @@ TEST_CASE("transforms of a path: the closed form for OU, and a law that is wrong
   CHECK(right.ljung_box_squares.p_value > 1e-4);
   CHECK(diagnose(transforms({path}, truth.with_parameters(Vector{{kappa, mu, 2 * beta}}), Transition::exact)).kolmogorov.p_value < 1e-6);
   CHECK(diagnose(transforms({path}, truth.with_parameters(Vector{{3 * kappa, mu, beta}}), Transition::exact)).ljung_box.p_value < 1e-6);
+}
+
+TEST_CASE("transforms of other schemes and diffusions") {
+  const double dt = 0.5;
+  const Path path = ou_path(200, dt, 8);
+  const Vector exact = transforms({path}, truth, Transition::exact);
+  // Shoji-Ozaki is exact here; the Fokker-Planck law is, to Simpson's error.
+  CHECK((transforms({path}, truth, Transition::shoji_ozaki) - exact).cwiseAbs().maxCoeff() < 1e-7);
+  CHECK((transforms({path}, truth, Transition::fokker_planck) - exact).cwiseAbs().maxCoeff() < 1e-5);
+  // Square-root process: 2 c X' is non-central chi-squared with 4 kappa mu/sigma^2 degrees and non-centrality 2 c x e^{-kappa dt}, c = 2 kappa/(sigma^2 (1 - e^{-kappa dt})).
+  const double k = 0.8, m = 0.6, s = 0.5;
+  const Diffusion cir(diffusion_family("cir"), Vector{{k, m, s}});
+  const Path rates{Vector{{0.0, 0.3, 0.6, 0.9}}, Matrix{{0.5, 0.7, 0.4, 0.02}}};
+  const Vector u = transforms({rates}, cir, Transition::exact);
+  const double c = 2 * k / (s * s * -std::expm1(-k * 0.3));
+  for (Index i = 0; i < 3; ++i) {
+    const boost::math::non_central_chi_squared law(4 * k * m / (s * s), 2 * c * rates.values(0, i) * std::exp(-k * 0.3));
+    CHECK(std::abs(u[i] - boost::math::cdf(law, 2 * c * rates.values(0, i + 1))) < 1e-4);
+  }
 }
 
 TEST_CASE("the bias of the exact OU estimate, and three ways to take it off") {

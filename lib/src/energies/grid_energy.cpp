@@ -2,7 +2,7 @@
 
 #include <jko/core/check.hpp>
 
-#include "../core/fftw.hpp"
+#include "../core/fftw_plan.hpp"
 
 #include <fmt/format.h>
 
@@ -79,6 +79,8 @@ struct GridEnergy::Convolution {
   Vector transform;  // complex numbers, interleaved; scaled by dV / padded size
   FftwPlan forward, backward;
 
+  static fftw_complex* complex_numbers(Vector& v) { return reinterpret_cast<fftw_complex*>(v.data()); }
+
   /// With the kernel or one of its derivatives in theta: `row` of evaluate(which).
   Convolution(const Grid& grid, const Potential& kernel, const Vector& theta, Derivative which = {0, 0}, Index row = 0) {
     const int d = grid.dimension();
@@ -109,9 +111,12 @@ struct GridEnergy::Convolution {
     transform.resize(2 * spectrum);
     Vector real = values;  // planning may overwrite
     const int sizes[3] = {padded[2], padded[1], padded[0]};
-    forward = FftwPlan::real_to_complex(3, sizes, real.data(), transform.data());
-    backward = FftwPlan::complex_to_real(3, sizes, transform.data(), real.data());
-    forward.execute(values.data(), transform.data());
+    {
+      const std::lock_guard lock(fftw_planner());
+      forward.reset(fftw_plan_dft_r2c(3, sizes, real.data(), complex_numbers(transform), FFTW_ESTIMATE));
+      backward.reset(fftw_plan_dft_c2r(3, sizes, complex_numbers(transform), real.data(), FFTW_ESTIMATE));
+    }
+    fftw_execute_dft_r2c(forward.get(), values.data(), complex_numbers(transform));
     transform *= grid.cell_volume() / static_cast<double>(padded_size);
   }
 
@@ -123,13 +128,13 @@ struct GridEnergy::Convolution {
       }
     };
     copy([&](Index from, Index to) { real.segment(to, n[0]) = density.segment(from, n[0]); });
-    forward.execute(real.data(), complex.data());
+    fftw_execute_dft_r2c(forward.get(), real.data(), complex_numbers(complex));  // arrays of the plan's alignment, Eigen's
     for (Index i = 0; i < spectrum; ++i) {
       const double re = complex[2 * i], im = complex[2 * i + 1], wr = transform[2 * i], wi = transform[2 * i + 1];
       complex[2 * i] = re * wr - im * wi;
       complex[2 * i + 1] = re * wi + im * wr;
     }
-    backward.execute(complex.data(), real.data());
+    fftw_execute_dft_c2r(backward.get(), complex_numbers(complex), real.data());
     Vector out(density.size());
     copy([&](Index to, Index from) { out.segment(to, n[0]) = real.segment(from, n[0]); });
     return out;

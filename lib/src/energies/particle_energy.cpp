@@ -350,7 +350,10 @@ void ParticleEnergyOptions::validate() const {
   check_at_least("particle_energy", "threads", threads, 1);
 }
 
-ParticleEnergy::ParticleEnergy(FreeEnergy energy, ParticleEnergyOptions options) : energy_(std::move(energy)), options_(options) { options_.validate(); }
+ParticleEnergy::ParticleEnergy(FreeEnergy energy, ParticleEnergyOptions options) : energy_(std::move(energy)), options_(options) {
+  options_.validate();
+  if (energy_.congestion()) throw DomainError("particle_energy: a bound of the density has no meaning for particles; use a step on a grid");
+}
 
 EnergyValue ParticleEnergy::value(const Particles& p) const {
   check_fit(energy_, options_, p);

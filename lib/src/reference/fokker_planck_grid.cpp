@@ -2,9 +2,9 @@
 
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
+#include <jko/energies/grid_energy.hpp>
 
-#include "grid_convolution.hpp"
-#include "line_solver.hpp"
+#include "../measures/line_solver.hpp"
 
 #include <fmt/format.h>
 
@@ -57,7 +57,12 @@ class FokkerPlanckGrid::Work {
       }
       if (open == 0) throw DomainError("fokker_planck_grid: the potential is +inf at every cell centre");
     }
-    if (const auto* part = energy.interaction()) convolution.emplace(*grid, *part->kernel, part->theta);
+    if (energy.congestion()) throw DomainError("fokker_planck_grid: congestion has no equation of this form; the entropic step takes it");
+    if (energy.interaction()) {
+      FreeEnergy only;
+      only.add_interaction(energy.interaction()->kernel, energy.interaction()->theta);
+      interaction.emplace(only, grid);
+    }
     linear = !energy.porous_medium() && !energy.interaction();
     for (int a = 0; a < grid->dimension(); ++a) {
       up.emplace_back(grid->size());
@@ -93,7 +98,7 @@ class FokkerPlanckGrid::Work {
     const double base = energy.entropy() ? 1 / energy.entropy()->beta : 0;
     const auto* porous = energy.porous_medium();
     Vector field = psi;
-    if (convolution) field += (*convolution)(density);
+    if (interaction) field += interaction->interaction(density);
     Vector pressure;
     if (porous) {
       pressure = porous->exponent == 2 ? Vector(density.array().square()) : Vector(density.array().max(0).pow(porous->exponent));
@@ -110,7 +115,7 @@ class FokkerPlanckGrid::Work {
           return;
         }
         double temperature = base;
-        if (porous) {
+        if (porous && density[i] + density[i + stride] > 0) {
           const double l = density[i], r = density[i + stride];
           // The secant of p; where it cancels, the tangent at the mean differs from it by (r-l)^2 p'''/24.
           temperature += std::abs(r - l) > 1e-5 * (l + r) ? (pressure[i + stride] - pressure[i]) / (r - l)
@@ -241,7 +246,7 @@ class FokkerPlanckGrid::Work {
   std::shared_ptr<const Grid> grid;
   FokkerPlanckGridOptions options;
   Vector psi;
-  std::optional<GridConvolution> convolution;
+  std::optional<GridEnergy> interaction;
   bool linear = false, shared = false;
   std::vector<Vector> up, down;  // per axis, of the edge to the right of each cell; where shared, of the first line only
   std::vector<LineSolver> solvers;

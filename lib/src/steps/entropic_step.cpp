@@ -708,6 +708,14 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.w2_moved = std::sqrt(std::max(0.0, squared));
   result.energy = w.energy().value(rho);
   result.objective = result.energy.total + result.w2_moved * result.w2_moved / (2 * h);
+  if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {
+    EntropicStepOptions doubled = options_;
+    doubled.epsilon = 2 * epsilon;
+    doubled.bias = BiasEstimate::none;
+    EntropicStep other(energy_, doubled);
+    const auto coarser = other.advance(from, h, rho);
+    if (is_success(coarser.status)) report_.bias = l1_distance(coarser.measure, result.measure) / 3;
+  }
   return result;
 }
 

@@ -25,6 +25,7 @@ FreeEnergy rest_of(const FreeEnergy& energy) {
   }
   if (const auto* part = energy.entropy()) rest.add_entropy(part->beta);
   if (const auto* part = energy.porous_medium()) rest.add_porous_medium(part->coefficient, part->exponent);
+  if (const auto* part = energy.congestion()) rest.add_congestion(part->max_density);
   if (const auto* part = energy.interaction()) rest.add_interaction(part->kernel, part->theta);
   return rest;
 }

@@ -8,10 +8,12 @@
 
 namespace jko {
 
-/// argmin over i in [0, count) of (i - j - shift)^2/2 + f[i] for j = 0, ..., n-1, or -1 everywhere where all f are +inf. O(count + n).
+/// argmin over i in [0, count) of (i - y_j)^2/2 + f[i], y_j = shift + j/samples, for j = 0, ..., n-1, or -1 everywhere where all f are +inf. O(count + n).
+  /// True where i^2/2 + f_i is strictly convex.
 class LowerEnvelope {
  public:
-  void argmin(const double* f, Index count, Index n, double shift, std::int32_t* out) {
+  bool argmin(const double* f, Index count, Index n, double shift, std::int32_t* out, Index samples = 1) {
+    const double spacing = 1 / static_cast<double>(samples);
     if (static_cast<Index>(height_.size()) < count) {
       height_.resize(static_cast<std::size_t>(count));
       hull_.resize(static_cast<std::size_t>(count));
@@ -29,11 +31,11 @@ class LowerEnvelope {
       std::int32_t k = 0;
       const auto last = static_cast<std::int32_t>(count - 1);
       for (Index j = 0; j < n; ++j) {
-        const double y = static_cast<double>(j) + shift;
+        const double y = static_cast<double>(j) * spacing + shift;
         while (k < last && h[k + 1] - h[k] <= y) ++k;
         out[j] = k;
       }
-      return;
+      return true;
     }
     // Lower convex hull of the points (i, h_i), by cross-multiplied slopes.
     Index size = 0;
@@ -48,12 +50,12 @@ class LowerEnvelope {
     }
     if (size == 0) {
       for (Index j = 0; j < n; ++j) out[j] = -1;
-      return;
+      return false;
     }
     Index k = 0;
     std::int32_t at = hull[0];
     for (Index j = 0; j < n; ++j) {
-      const double y = static_cast<double>(j) + shift;
+      const double y = static_cast<double>(j) * spacing + shift;
       while (k + 1 < size) {
         const std::int32_t next = hull[k + 1];
         if (h[next] - h[at] > static_cast<double>(next - at) * y) break;
@@ -62,6 +64,7 @@ class LowerEnvelope {
       }
       out[j] = at;
     }
+    return false;
   }
 
  private:

@@ -163,5 +163,7 @@ TEST_CASE("misuse is one clear line") {
   CHECK(message([&] { (void)nearest.value(Particles(Matrix{{1.0, 1.0, 3.0}})); }).find("coincides with its neighbour 1") != std::string::npos);
   CHECK(message([&] { (void)nearest.value(cloud(2, 5)); }) == "particle_energy: the nearest-neighbour entropy needs equal weights");
   CHECK(message([&] { (void)particle_entropy_from_name("blobs"); }) == "particle_energy: entropy is 'blobs', but must be one of blob, nearest-neighbour, spacing");
+  FreeEnergy bounded;
+  CHECK(message([&] { (void)ParticleEnergy(bounded.add_congestion(2)); }) == "particle_energy: a bound of the density has no meaning for particles; use a step on a grid");
   CHECK(std::abs(ParticleEnergy(entropy, {.bandwidth = 1}).value(Particles(Matrix{{1.0}})).total + 0.5 * std::log(2 * std::numbers::pi)) < 1e-15);
 }

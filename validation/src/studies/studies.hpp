@@ -13,6 +13,7 @@ namespace jko::validation {
 [[nodiscard]] StudyResult inexact_jko(const StudyOptions& options);
 [[nodiscard]] StudyResult offline(const StudyOptions& options);
 [[nodiscard]] StudyResult ice_core(const StudyOptions& options);
+[[nodiscard]] StudyResult estimators(const StudyOptions& options);
 [[nodiscard]] StudyResult online(const StudyOptions& options);
 [[nodiscard]] StudyResult offline_limits(const StudyOptions& options);
 [[nodiscard]] StudyResult online_limits(const StudyOptions& options);

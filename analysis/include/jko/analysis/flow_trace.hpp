@@ -1,5 +1,9 @@
 #pragma once
 /// What the inequalities of a JKO flow are written in: energies, slopes, distances and certificates, whatever the measure.
+///
+/// Steps: GaussianStep, QuantileStep and ParticleStep. For labelled particles W2 is the label distance, |.| in L2(w): a Hilbert space in which their step is the proximal map
+/// of the discrete energy, so that all inequalities hold exactly for the discrete problem where that energy is convex (ParticleEnergy::convexity()).
+#include <jko/flows/flow.hpp>
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
 #include <jko/steps/step_result.hpp>
@@ -39,7 +43,7 @@ struct FlowTrace {
     double w2_bound = std::numeric_limits<double>::quiet_NaN();
   };
   Status status = Status::not_run;  ///< of the flow; a trace that is not converged decides nothing
-  std::string measure;              ///< "Gaussian, d = 2" or "quantile function, 400 cells"
+  std::string measure;              ///< "Gaussian, d = 2", "quantile function, 400 cells", "200 labelled particles, d = 1"
   int dimension = 0;
   std::optional<Convexity> convexity;
   std::vector<Point> points;        ///< steps + 1
@@ -61,6 +65,10 @@ template <class Step>
 template <class Step>
 [[nodiscard]] FlowTrace trace_states(const Step& step, const std::vector<typename Step::Measure>& states, double h,
                                      const Minimiser<typename Step::Measure>& minimiser = {});
+
+/// From the records of any JKO flow, grids and neural maps included, whose steps report their energy, W2 moved, residual, gap and certificate: the solver's own words. Slopes and
+/// the minimiser stay unknown; set to_minimiser and minimum where they are known. `start_energy` is F(rho_0). Fixed step size.
+[[nodiscard]] FlowTrace trace_records(const std::vector<FlowRecord>& records, double start_energy, const std::optional<Convexity>& convexity, int dimension, const std::string& measure);
 
 /// Bounds of rounding errors: of a sum of N terms (N + 8) epsilon times the sum of their sizes; of a distance 16 epsilon times the measure's second
 /// moment's root plus four times the computed distance of the measure to itself (zero but for rounding).

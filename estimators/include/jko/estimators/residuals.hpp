@@ -2,6 +2,7 @@
 /// Residual diagnostics: do the transitions of the data follow the fitted law?
 #include <jko/estimators/hypothesis.hpp>
 #include <jko/estimators/likelihood.hpp>
+#include <jko/models/diffusion.hpp>
 
 #include <functional>
 
@@ -13,9 +14,11 @@ namespace jko::estimators {
 /// does not integrate to one within 1e-3: the transform of a pseudo-density that is none has no meaning.
 [[nodiscard]] double transform_by_density(const std::function<double(double)>& log_density, double next, double centre, double scale);
 
-/// The transforms of every transition of a one-dimensional panel under a Gaussian scheme (exact for quadratic potentials, Euler, Shoji-Ozaki): mean and variance are read
-/// off the log-density at three points, where it is a parabola, to about 1e-10. NaN where the scheme's variance is inadmissible.
+/// The transforms of every transition of a one-dimensional panel. Gaussian schemes: mean and variance are read off the log-density at three points, where it is a
+/// parabola, to about 1e-8. The others (Elerian, Fokker-Planck, exact laws but the Gaussian one): Simpson's rule on both sides of the observation over
+/// ten local standard deviations, 64 intervals each, about 1e-5. NaN where the scheme's variance is inadmissible or its mass is not one to 1e-2.
 [[nodiscard]] Vector transforms(const Panel& panel, const Model& model, Transition transition);
+[[nodiscard]] Vector transforms(const Panel& panel, const Diffusion& diffusion, Transition transition);
 
 struct ResidualDiagnostics {
   Vector transforms;          ///< u_i in (0, 1), in the order of the transitions

@@ -36,7 +36,7 @@ struct ParticleEnergyOptions {
 ///
 /// Cost: blob and interaction are pair sums, about 1 ns a pair for the blob within reach (measures/gaussian_sums.hpp) and the kernel's evaluation a pair for
 /// the interaction (O(N) where it is quadratic); the others N log N. Errors: DomainError where the estimator does not fit (spacing in more
-/// than one dimension, nearest neighbours with unequal weights or fewer than k + 1 points, coinciding points for either).
+/// than one dimension, nearest neighbours with unequal weights or fewer than k + 1 points, coinciding points for either), or for an energy with congestion.
 class ParticleEnergy {
  public:
   explicit ParticleEnergy(FreeEnergy energy, ParticleEnergyOptions options = {});

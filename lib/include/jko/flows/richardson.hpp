@@ -1,37 +1,21 @@
 #pragma once
-/// Richardson extrapolation of a flow in the step size: higher order in time from the schemes that exist, with an error estimate.
+/// Second order in time for grid densities, which have no geodesics to extrapolate along.
 #include <jko/flows/flow.hpp>
+#include <jko/measures/grid_density.hpp>
 
 namespace jko {
 
-struct RichardsonOptions {
-  int levels = 3;  ///< flows at h, h/2, ..., h/2^(levels-1); 2 to 6
+struct Richardson {
+  Status status = Status::not_run;  ///< converged; order_lost where the extrapolated density was negative by more than the error estimate in L1
+  GridDensity density;              ///< of order p + 1
+  double error = 0;                 ///< L1 distance of `fine` from it: an estimate of fine's error, and a bound of density's where h is in the asymptotic range
+  double clipped = 0;               ///< mass of the negative part that was set to zero
 };
 
-template <class Measure>
-struct RichardsonState {
-  double t = 0;
-  Measure measure;
-  double error = 0;         ///< W2 between the last two columns of the table: an estimate, usually pessimistic, of the extrapolated measure's error in time
-  double finest_error = 0;  ///< W2 of the finest flow to the extrapolated measure: an estimate of the finest flow's error in time
-};
-
-template <class Measure>
-struct RichardsonResult {
-  Status status = Status::not_run;  ///< that of the flows; order_lost where an extrapolated point is no measure (take a smaller h)
-  std::vector<RichardsonState<Measure>> states;  ///< at the kept times of the coarsest flow, the start left out
-};
-
-/// The error of a scheme of order p has an expansion c_1 h^p + c_2 h^(p+1) + ... (implicit midpoint: c_1 h^2 + c_2 h^4 + ..., as the scheme is symmetric) in
-/// coordinates in which the flow is smooth: the nodes of a quantile function (a Hilbert space), mean and covariance of a Gaussian. The table
-///
-///   T_{j,0} = rho^{h/2^j},  T_{j,m} = (2^{p_m} T_{j,m-1} - T_{j-1,m-1})/(2^{p_m} - 1)
-///
-/// removes one term a column; its last entry is returned, at the cost of 2^levels - 1 steps a coarse step. Only the error in time: that of the spatial
-/// discretisation stays. Wrong choice where the start is rough (the expansion needs a smooth flow from t = 0 on) and where the scheme's dissipation of energy is
-/// wanted step by step: the extrapolated sequence minimises nothing. Throws DomainError for adaptive steps, sensitivities and parameters of each step.
-template <class Step>
-[[nodiscard]] RichardsonResult<typename Step::Measure> richardson(const Step& step, const typename Step::Measure& start, FlowOptions flow,
-                                                                  const RichardsonOptions& options = {}, Observer* observer = nullptr);
+/// From the same time computed with step h (`coarse`) and h/2 (`fine`) by a scheme of order p (JKO: 1): (2^p fine - coarse)/(2^p - 1), negative parts set
+/// to zero and mass one again. The errors of the two flows must be those of the step size: the bias of entropic steps below h^2, and the same epsilon
+/// in both. Wrong where fronts move between the two densities by more than a few cells: densities are combined pointwise. The grids must be equal
+/// (ShapeError).
+[[nodiscard]] Richardson richardson(const GridDensity& coarse, const GridDensity& fine, int order = 1);
 
 }  // namespace jko

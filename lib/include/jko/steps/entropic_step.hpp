@@ -3,6 +3,7 @@
 #include <jko/energies/grid_energy.hpp>
 #include <jko/steps/step_result.hpp>
 
+#include <limits>
 #include <memory>
 
 namespace jko {
@@ -11,6 +12,12 @@ namespace jko {
 enum class InteractionScheme {
   implicit_outer,  ///< of the result, by outer iterations until it changes by less than the tolerance
   semi_implicit,   ///< of the start: one solve, first order in h as the step itself
+};
+
+/// Whether the bias of the regularisation is estimated.
+enum class BiasEstimate {
+  none,
+  two_epsilons,  ///< by a second solve with 2 epsilon: a third of the L1 distance of the two results, where the bias is of second order
 };
 
 struct EntropicStepOptions {
@@ -22,6 +29,7 @@ struct EntropicStepOptions {
   double tolerance = 1e-7;
   int max_iterations = 2000;     ///< pairs of kernel applications, >= 1
   InteractionScheme interaction = InteractionScheme::implicit_outer;
+  BiasEstimate bias = BiasEstimate::none;
   int max_outer = 50;            ///< outer iterations of the interaction, >= 1
   double memory_limit = 16;      ///< GiB; larger grids (200 bytes a cell) are refused
   int threads = 1;               ///< >= 1; the bits do not depend on it
@@ -31,6 +39,8 @@ struct EntropicStepOptions {
 /// What the last advance() did beyond its StepReport.
 struct EntropicReport {
   double epsilon = 0;            ///< used
+  double bias = std::numeric_limits<double>::quiet_NaN();  ///< estimated L1 distance to the unregularised minimiser, where asked for; for orders p < 2 in
+                                                           ///< epsilon (fronts) it is 3/(2^p - 1) too small
   double radius = 0;             ///< of the truncated kernel, in standard deviations sqrt(epsilon)
   int kernel_applications = 0;
   int newton_steps = 0;
@@ -57,8 +67,8 @@ struct EntropicReport {
 /// 1/2 + h/(epsilon beta), so epsilon is lowered in steps by 4 from h/beta's size and log rho extrapolated in epsilon^2 to the next start.
 /// Scalings are kept as mantissas with one exponent a tile: no epsilon leaves double's range. `guess` in advance() replaces the lowering.
 ///
-/// residual is the L1 violation of the first marginal (not the L2 residual of step_result.hpp); gap and w2_bound are NaN, since the plan's dual bounds
-/// the regularised problem only. w2_moved corrects the plan's cost by the entropies and the Fisher terms above. Status: converged; iteration_limit;
+/// residual is the L1 violation of the first marginal (not the L2 residual of step_result.hpp). gap and w2_bound are NaN: an upper bound of W2^2 needs a
+/// plan, and this one is blurred, its cost d epsilon/(2h) too high, which would bound nothing of interest. w2_moved corrects the plan's cost by the entropies and the Fisher terms above. Status: converged; iteration_limit;
 /// stalled where rounding stops it; not_finite where no mass of `from` can reach the allowed cells within the kernel's reach.
 ///
 /// Accuracy and cost: docs/methods/entropic_step.md. Wrong choice for the linear Fokker-Planck equation alone (reference/fokker_planck.hpp is cheaper)

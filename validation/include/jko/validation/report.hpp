@@ -6,6 +6,8 @@ namespace jko::validation {
 
 /// 1 where a check failed, else 3 where one is inconclusive, else 0.
 [[nodiscard]] int exit_status(const std::vector<StudyResult>& results);
+/// A bound on the probability that a correct program fails one of the checks: the sum over the statistical ones (families decided by Holm's method count once).
+[[nodiscard]] double false_alarm(const std::vector<StudyResult>& results);
 /// study.json as text (stable key order).
 [[nodiscard]] std::string study_json(const StudyResult& result, const StudyOptions& options);
 /// DIR/study.json and DIR/figures/*.

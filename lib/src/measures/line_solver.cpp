@@ -2,14 +2,9 @@
 
 #include <jko/core/parallel.hpp>
 
-#include <algorithm>
+#include "../core/vector_math.hpp"
 
-// The same source compiled for several instruction sets, chosen when the program starts; without fused operations the bits are the same.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define JKO_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define JKO_VECTOR_CLONES
-#endif
+#include <algorithm>
 
 namespace jko {
 namespace {
@@ -67,6 +62,26 @@ JKO_VECTOR_CLONES void reflect_group_shared(double* __restrict b, Index n, Index
   substitute<true, true>(z, n, pitch, f, b);
 }
 
+/// Coefficients at across l + step k for line l, factors at l + pitch k. The pivot of cell k is 1 + s down_k + s up_{k-1} minus what the elimination takes
+/// off; with w_k = 1 + s up_{k-1} - (that), w_0 = 1 and w_{k+1} = 1 + s up_k w_k/(w_k + s down_k): no subtraction, no cancellation.
+JKO_VECTOR_CLONES void factor_lines(const double* __restrict up, const double* __restrict down, double s, Index n, Index across, Index step, Index lines,
+                                    Index pitch, double* __restrict pivot, double* __restrict left, double* __restrict right) {
+  double w[group], flow[group];  // flow: s down_{k-1}
+  for (Index l = 0; l < lines; ++l) w[l] = 1, flow[l] = 0;
+  for (Index k = 0; k < n; ++k) {
+    const bool last = k + 1 == n;  // its coefficients are not read into the arithmetic: 0 times NaN is NaN
+    for (Index l = 0; l < lines; ++l) {
+      const double d = last ? 0 : s * down[across * l + step * k], u = last ? 0 : s * up[across * l + step * k];
+      const double inverse = 1 / (w[l] + d);
+      pivot[l + pitch * k] = inverse;
+      left[l + pitch * k] = flow[l] * inverse;
+      right[l + pitch * k] = u * inverse;
+      w[l] = 1 + u * w[l] * inverse;
+      flow[l] = d;
+    }
+  }
+}
+
 /// Lines that are contiguous, to and from the interleaved order, in tiles of four by four.
 JKO_VECTOR_CLONES void interleave(const double* __restrict field, Index n, Index lines, double* __restrict out) {
   for (Index l = 0; l + 4 <= lines; l += 4) {
@@ -116,32 +131,14 @@ void LineSolver::factor(const double* up, const double* down, double s, bool sha
   const Groups groups(stride_, outer_);
   const Index count = shared ? n : groups.count() * group * n;
   for (auto* v : {&pivot_, &left_, &right_}) v->assign(static_cast<std::size_t>(count), 0.0);
-  // One line: cell k of the coefficients at base + step k, of the factors at at + pitch k. The pivot of cell k is 1 + s down_k + s up_{k-1} minus what the
-  // elimination takes off; with w_k = 1 + s up_{k-1} - (that), w_0 = 1 and w_{k+1} = 1 + s up_k w_k/(w_k + s down_k): no subtraction, no cancellation.
-  const auto line = [&](Index base, Index step, Index at, Index pitch) {
-    double w = 1, flow = 0;  // flow: s down_{k-1}
-    for (Index k = 0; k < n; ++k) {
-      const bool last = k + 1 == n;
-      const double d = last ? 0 : s * down[base + step * k], u = last ? 0 : s * up[base + step * k];
-      const double inverse = 1 / (w + d);
-      const auto slot = static_cast<std::size_t>(at + pitch * k);
-      pivot_[slot] = inverse;
-      left_[slot] = flow * inverse;
-      right_[slot] = u * inverse;
-      w = 1 + u * w * inverse;
-      flow = d;
-    }
-  };
   if (shared) {
-    line(0, 1, 0, 1);
+    factor_lines(up, down, s, n, 0, 1, 1, 1, pivot_.data(), left_.data(), right_.data());
     return;
   }
   parallel_for(groups.count(), threads, [&](Index g) {
-    const Index block = g / groups.per_block, first = g % groups.per_block * group;
-    for (Index l = 0; l < std::min(group, groups.lines - first); ++l) {
-      const Index base = stride_ == 1 ? (first + l) * n : first + l + block * n * stride_;
-      line(base, stride_, g * group * n + l, group);
-    }
+    const Index block = g / groups.per_block, first = g % groups.per_block * group, lines = std::min(group, groups.lines - first);
+    const Index base = stride_ == 1 ? first * n : first + block * n * stride_, at = g * group * n;
+    factor_lines(up + base, down + base, s, n, stride_ == 1 ? n : 1, stride_, lines, group, pivot_.data() + at, left_.data() + at, right_.data() + at);
   });
 }
 

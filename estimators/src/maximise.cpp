@@ -89,7 +89,7 @@ Matrix observed_information(const Objective& objective, const Box& box, const Ve
   return 0.5 * (information + information.transpose());
 }
 
-constexpr int patience = 6;  // scoring steps before the observed information replaces the expected one
+constexpr int patience = 10;  // scoring steps before the observed information replaces the expected one
 
 LikelihoodValue score(const Objective& objective, const Box& box, const FitOptions& options, Vector& x, Fit& fit) {
   LikelihoodValue at = objective(x, false);

@@ -73,6 +73,22 @@ Vector gaussian_transforms(const Panel& panel, const LogDensity& log_density, co
   return Eigen::Map<const Vector>(out.data(), static_cast<Index>(out.size()));
 }
 
+/// Whether the scheme's transition law is Gaussian.
+bool is_gaussian(Transition transition, const Diffusion& diffusion) {
+  switch (transition) {
+    case Transition::euler:
+    case Transition::kessler_1:
+    case Transition::kessler_2:
+    case Transition::kessler_3:
+    case Transition::kessler_4:
+    case Transition::ozaki:
+    case Transition::shoji_ozaki: return true;
+    case Transition::exact: return diffusion.family().law() == DiffusionFamily::Law::vasicek;
+    case Transition::elerian: return diffusion.family().constant_diffusion();
+    default: return false;
+  }
+}
+
 }  // namespace
 
 double transform_by_density(const std::function<double(double)>& log_density, double next, double centre, double scale) {
@@ -116,8 +132,7 @@ Vector transforms(const Panel& panel, const Model& model, Transition transition)
 
 Vector transforms(const Panel& panel, const Diffusion& diffusion, Transition transition) {
   const auto scale = [&](double x, double dt) { return diffusion.diffusion(x) * std::sqrt(dt); };
-  const bool closed = transition == Transition::exact && diffusion.family().law() != DiffusionFamily::Law::vasicek;
-  if (!closed && transition != Transition::fokker_planck && transition != Transition::elerian) {
+  if (is_gaussian(transition, diffusion)) {
     return gaussian_transforms(panel, [&](const Panel& one) { return log_likelihood(one, diffusion, transition).value; }, scale, diffusion.family().state_space());
   }
   // The nodes of every transition, then their densities, in one batch for each spacing.

@@ -324,6 +324,25 @@ with tempfile.TemporaryDirectory() as name:
     array.write_bytes(array.read_bytes()[:-8])
     refused(["fit", array, "--model", "ou", "--dt", dt], "path.npy", "holds")
 
+    # General diffusions: the same process written by its coefficients, sigma^2 = 2/beta.
+    vasicek = json.loads(run("fit", path, "--drift", "kappa*(mu-x)", "--diffusion", "sigma", "--start", "kappa=1,mu=0,sigma=1", "--estimator", "shoji-ozaki", "--json")[1])
+    expect(vasicek["status"] == "converged" and abs(vasicek["log_likelihood"] - fit["log_likelihood"]) < 1e-6, "drift and diffusion as formulas")
+    found = {p["name"]: p["estimate"] for p in vasicek["parameters"]}
+    expect(abs(found["sigma"] ** 2 - 2 / fit["parameters"][2]["estimate"]) < 1e-6 and abs(found["kappa"] - kappa["estimate"]) < 1e-6, "sigma^2 is 2/beta")
+    named = json.loads(run("fit", path, "--model", "vasicek", "--profile", "kappa", "--residuals", "--json")[1])
+    expect(named["estimator"] == "exact" and abs(named["profiles"][0]["upper"]["value"] - profile["upper"]["value"]) < 1e-4, "the profile of kappa as in the Langevin model")
+    expect(abs(named["residuals"]["kolmogorov"]["statistic"] - fit["residuals"]["kolmogorov"]["statistic"]) < 1e-6, "the same residuals")
+    numerical = json.loads(run("fit", path, "--model", "vasicek", "--estimator", "fokker-planck", "--json")[1])
+    expect(abs(numerical["log_likelihood"] - fit["log_likelihood"]) < 1e-4, "the Fokker-Planck likelihood")
+    rates = source / "validation/data/tcm_monthly_1953_1999.csv"
+    status, text, err = run("fit", rates, "--column", "tcm1y", "--model", "cir", "--compare", "exact,euler,ckls")
+    expect(status == 0 and "gamma" in text and "AIC" in text, f"compare diffusions: {status} {err}")
+    refused(["fit", path, "--model", "cir"], "(0, inf)")
+    refused(["fit", path, "--model", "cirr"], "cirr", "cir")
+    refused(["fit", path, "--drift", "kappa*(mu-x)"], "--diffusion")
+    refused(["fit", path, "--model", "vasicek", "--start", "kapa=1"], "kapa", "kappa")
+    refused(["fit", path, "--model", "vasicek", "--estimator", "stationary"], "paths")
+
     # Snapshots and samples. Quantiles of the exact laws of dX = -1.3 (X - 0.4) dt + dW (beta = 2) from N(2, 0.09).
     nodes = [statistics.NormalDist().inv_cdf((i + 0.5) / 400) for i in range(400)]
     shots = folder / "shots.csv"

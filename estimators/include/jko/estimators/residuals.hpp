@@ -15,8 +15,8 @@ namespace jko::estimators {
 [[nodiscard]] double transform_by_density(const std::function<double(double)>& log_density, double next, double centre, double scale);
 
 /// The transforms of every transition of a one-dimensional panel. Gaussian schemes: mean and variance are read off the log-density at three points, where it is a
-/// parabola, to about 1e-8. The others (Elerian, Fokker-Planck, exact laws but the Gaussian one): Simpson's rule on both sides of the observation over
-/// ten local standard deviations, 64 intervals each, about 1e-5. NaN where the scheme's variance is inadmissible or its mass is not one to 1e-2.
+/// parabola, to about 1e-8. The others (Elerian, Hermite, Fokker-Planck, exact laws but the Gaussian one): Simpson's rule on both sides of the observation over
+/// ten local standard deviations, 64 intervals each, a few 1e-5. NaN where the scheme's variance is inadmissible or its mass is not one to 1e-2.
 [[nodiscard]] Vector transforms(const Panel& panel, const Model& model, Transition transition);
 [[nodiscard]] Vector transforms(const Panel& panel, const Diffusion& diffusion, Transition transition);
 

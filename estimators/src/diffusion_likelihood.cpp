@@ -104,7 +104,7 @@ LikelihoodValue log_likelihood(const Panel& panel, const Diffusion& diffusion, T
   Refinement refinement;
   if (transition == Transition::fokker_planck) refinement = refinement_for(data, diffusion, 0);
   LikelihoodValue out = collect(terms(data, diffusion, transition, refinement.level), with_scores);
-  if (transition == Transition::fokker_planck) out.error = refinement.error;
+  if (transition == Transition::fokker_planck) out.error += refinement.error;
   return out;
 }
 

@@ -53,6 +53,7 @@ LikelihoodValue collect(Terms terms, bool with_scores) {
     return out;
   }
   out.gradient = terms.scores.rowwise().sum();
+  out.error = terms.error.sum();
   if (terms.expected.size() > 0) out.expected = std::move(terms.expected);
   else out.expected.noalias() = terms.scores * terms.scores.transpose();
   if (with_scores) out.scores = std::move(terms.scores);

@@ -24,6 +24,7 @@ struct Terms {
   Vector log_density;
   Matrix scores;         ///< P x n
   Matrix expected;       ///< empty: the sum of the scores' outer products stands in for it
+  Vector error;          ///< estimated numerical error of each log p, infinite where there is none; empty for closed formulas
   explicit Terms(Index parameters = 0, Index n = 0) : log_density(n), scores(parameters, n) {}
 };
 [[nodiscard]] LikelihoodValue collect(Terms terms, bool with_scores);

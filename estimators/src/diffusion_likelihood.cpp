@@ -153,6 +153,15 @@ Fit fit(const Panel& panel, const Diffusion& start, Transition transition, const
       out.warnings.push_back(fmt::format("the numerical error of the log-likelihood is about {:.1g}: the coefficients are not smooth where the process goes, or it reaches the end of the state space",
                                          refinement.error));
     }
+    if (!std::isfinite(best.value)) {
+      const Vector log_density = fokker_planck_terms(data, start.with_parameters(x), false, level).log_density;
+      Index first = 0;
+      while (first + 1 < data.size() && std::isfinite(log_density[first])) ++first;
+      out.warnings.push_back(fmt::format("density zero: {} of {} steps, the first from {:.6g} to {:.6g} in {:.4g}, are so unlikely under the parameters that neither the spectral series nor the short-time expansion has a digit",
+                                         std::count_if(log_density.begin(), log_density.end(), [](double v) { return !std::isfinite(v); }), data.size(), data.from()[first], data.next()[first], data.dt[first]));
+    } else if (best.error > fokker_planck_tolerance) {
+      out.warnings.push_back(fmt::format("unlikely steps leave the log-likelihood a numerical error of about {:.1g}", best.error));
+    }
   }
   complete(objective(transition), list, options, x, best, out);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

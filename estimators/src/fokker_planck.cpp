@@ -382,8 +382,8 @@ void kernel(const Patch& patch, const Transitions& data, const Vector& y, const 
   }
 }
 
-/// Unlikely transitions, where the absolute error of the series leaves few digits or none: the third-order short-time expansion of log p, whose error is relative. Its distance to the second
-/// order stands for its error, and the more exact of the two is taken.
+/// Unlikely transitions, where the absolute error of the series leaves few digits or none: the third-order short-time expansion of log p, whose error is relative. Its last term |l_3 - l_2| stands
+/// for its error; since the terms go like powers q^k of one number, |l_2 - l_1|^{3/2} is of the same size, and catches a last term that passes through zero. The more exact of the two is taken.
 void replace_tails(const Transitions& data, const Diffusion& diffusion, bool with_gradient, Terms& out) {
   std::vector<Index> list;
   Panel pairs;
@@ -395,10 +395,10 @@ void replace_tails(const Transitions& data, const Diffusion& diffusion, bool wit
   }
   if (list.empty()) return;
   const Transitions unlikely(pairs);
-  const Terms third = hermite_terms(unlikely, diffusion, 3), second = hermite_terms(unlikely, diffusion, 2);
+  const Terms third = hermite_terms(unlikely, diffusion, 3), second = hermite_terms(unlikely, diffusion, 2), first = hermite_terms(unlikely, diffusion, 1);
   for (std::size_t k = 0; k < list.size(); ++k) {
     const auto from = static_cast<Index>(k);
-    const double error = std::abs(third.log_density[from] - second.log_density[from]);
+    const double error = std::max(std::abs(third.log_density[from] - second.log_density[from]), std::pow(std::abs(second.log_density[from] - first.log_density[from]), 1.5));
     if (!(error < 1 && error < out.error[list[k]] && third.scores.col(from).allFinite())) continue;
     out.log_density[list[k]] = third.log_density[from];
     out.error[list[k]] = error;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <limits>
 
 namespace jko::estimators {
 namespace {
@@ -108,9 +109,12 @@ LikelihoodValue score(const Objective& objective, const Box& box, const FitOptio
       fit.status = Status::singular_information;
       return at;
     }
+    const double before = iteration > 0 ? fit.gradient_norm : std::numeric_limits<double>::infinity();
     fit.gradient_norm = 0;
     for (const Index i : free) fit.gradient_norm = std::max(fit.gradient_norm, std::abs(at.gradient[i]) * std::sqrt(inverse(i, i)));
-    if (fit.gradient_norm <= options.tolerance) {
+    // A value known to within an error has a gradient with an error as well: it is at its rounding where it is small and no longer falls.
+    const bool rounded = at.error > 0 && fit.gradient_norm <= 1e-6 && fit.gradient_norm > 0.5 * before;
+    if (fit.gradient_norm <= options.tolerance || rounded) {
       fit.status = Status::converged;
       return at;
     }
@@ -129,8 +133,8 @@ LikelihoodValue score(const Objective& objective, const Box& box, const FitOptio
       const Vector trial = within(box, x, step);
       if (trial == x) break;
       LikelihoodValue next = objective(trial, false);
-      // 1e-12 |value| is the rounding of a sum of n terms of that size.
-      if (next.value >= at.value + 1e-4 * (trial - x).dot(at.gradient) - 1e-12 * std::abs(at.value)) {
+      // 1e-12 |value| is the rounding of a sum of n terms of that size; a numerical likelihood brings its own.
+      if (next.value >= at.value + 1e-4 * (trial - x).dot(at.gradient) - 1e-12 * std::abs(at.value) - at.error) {
         x = trial;
         at = std::move(next);
         moved = true;

@@ -7,7 +7,8 @@ namespace jko::estimators {
 
 /// As for Langevin models (likelihood.hpp), with every scheme of Transition. Derivatives of the coefficients are the family's own, none is a difference. An inadmissible term makes the
 /// value -infinity; it is never dropped. Throws where a value lies outside the state space, and where `exact` is asked of a family without a closed law.
-/// Fokker-Planck: the basis is refined until value moves by at most 1e-6, or no longer settles (rounding in very unlikely terms), six times at most; `error` is the last move.
+/// Fokker-Planck: the basis is refined until value moves by at most 1e-6, or no longer settles (rounding in very unlikely terms), six times at most; `error` is the last move plus
+/// the estimated errors of the terms (fokker_planck_density.hpp), which no basis removes.
 [[nodiscard]] LikelihoodValue log_likelihood(const Panel& panel, const Diffusion& diffusion, Transition transition, bool with_scores = false);
 
 /// Maximises as for Langevin models. The start's scale of sigma is replaced by that of the quadratic variation; schemes other than Euler begin from the best of that start, the Euler fit and the

@@ -15,7 +15,7 @@ namespace jko::estimators {
 /// The derivatives in theta are those of the semigroup, dP = int_0^dt P_{dt-s} dL P_s ds, in the same basis: exact to the same accuracy.
 ///
 /// Accuracy of the series: absolute, below 4e-14 e^{-lambda_0 dt}/sqrt(dt) exp(S(x') - S(x))/sigma(x'). Where that leaves less than 1e-8 of log p (from about five deviations of the model on), log p is the third-order
-/// short-time expansion ([AitSahalia2002], `hermite_3`: relatively accurate at any distance) if its distance to the second order, taken for its error, is the smaller of the two. A
+/// short-time expansion l_3 ([AitSahalia2002], `hermite_3`: relatively accurate at any distance) if max(|l_3 - l_2|, |l_2 - l_1|^{3/2}), taken for its error, is the smaller of the two. A
 /// transition of which neither knows log p to within one counts as inadmissible (density zero): more than some eight deviations over a dt too coarse for the expansion. Sharper than finite volumes by ten digits at a tenth of the size for smooth coefficients. Wrong choice: a boundary of
 /// the state space that the process reaches or comes close to (V is singular there; use the exact law, where there is one), coefficients with kinks.
 /// The error says which.

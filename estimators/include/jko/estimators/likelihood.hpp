@@ -21,7 +21,7 @@ enum class Transition {
   ozaki,         ///< [Iacus2008]: undefined where the mean changes sign, not translation invariant; offered for comparison only
   shoji_ozaki,   ///< local linearisation ([ShojiOzaki1998]): exact for linear drift and constant sigma; sigma(x) frozen otherwise
   hermite_1,     ///< [AitSahalia2002] with the Hermite sum carried to infinity, in the logarithm: the error of log p is O(D^2), O(D^3), O(D^4) for |X' - X| = O(sqrt D); never negative,
-  hermite_2,     ///<   so there is no inadmissible term, but not normalised, and wild where D is coarse
+  hermite_2,     ///<   so there is no inadmissible term, but not normalised, and wild where D is coarse (compare the orders)
   hermite_3,
   fokker_planck, ///< numerical law to near rounding, any D (fokker_planck_density.hpp)
 };
@@ -39,7 +39,7 @@ struct LikelihoodValue {
   Vector gradient;     ///< exact
   Matrix scores;       ///< P x n, one column a transition; only when asked for
   Matrix expected;     ///< the Fisher information summed over Gaussian transitions, else the sum of the scores' outer products; for scoring
-  double error = 0;    ///< numerical error of value, estimated from a finer discretisation (Fokker-Planck)
+  double error = 0;    ///< numerical error of value, estimated (Fokker-Planck); zero for formulas
 };
 [[nodiscard]] LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transition transition, bool with_scores = false);
 

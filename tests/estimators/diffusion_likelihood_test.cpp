@@ -135,6 +135,20 @@ TEST_CASE("invariants of OU: exact, Shoji-Ozaki, Euler and Kessler-1 have the sa
   for (Index i = 0; i < 3; ++i) CHECK(std::abs(exact.sandwich_errors()[i] / exact.standard_errors()[i] - 1) < 0.06);
 }
 
+// Two surfaces that differ by at most e have maximisers within 2 sqrt(e) standard errors of each other (quadratic near the top: the loss d^2/2 is at most 2 e).
+TEST_CASE("a Fokker-Planck fit with unlikely steps converges, to the exact one within its own error") {
+  Path path = ou_path(2, 0.5, 1, 0.05, 400, 3);
+  for (const Index i : {100, 200, 300}) path.values(0, i) += 1.6;  // steps of some six deviations of the fitted model, there and back
+  const Diffusion start = diffusion("vasicek", Vector{{1, 0, 1}});
+  const Fit exact = fit({path}, start, Transition::exact), numerical = fit({path}, start, Transition::fokker_planck);
+  REQUIRE(exact.status == Status::converged);
+  REQUIRE(numerical.status == Status::converged);
+  const double error = log_likelihood({path}, start.with_parameters(exact.estimate), Transition::fokker_planck).error;
+  CHECK(error < 1e-3);
+  CHECK(std::abs(exact.log_likelihood - numerical.log_likelihood) <= error + 1e-9);
+  for (Index i = 0; i < 3; ++i) CHECK(std::abs(exact.estimate[i] - numerical.estimate[i]) < 2 * std::sqrt(error) * exact.standard_errors()[i]);
+}
+
 TEST_CASE("invariants of CIR and CKLS: Shoji-Ozaki is Euler with another kappa and sigma") {
   const double dt = 1.0 / 12;
   const Path path = simulate(diffusion("cir", Vector{{0.5, 6, 0.6}}), 6, dt, 400, 20, 4);

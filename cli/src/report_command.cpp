@@ -1,16 +1,20 @@
 #include "claims.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "ranks.hpp"
 
 #include <jko/core/error.hpp>
+#include <jko/io/atomic_file.hpp>
 #include <jko/validation/design_study.hpp>
 #include <jko/validation/report.hpp>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 
 namespace jko::cli {
 namespace {
@@ -84,6 +88,30 @@ void merge_shards(const Arguments& a, validation::StudyOptions& o, std::string& 
   }
 }
 
+/// The files of finished blocks in this rank's folder, as one text.
+std::string pack(const std::filesystem::path& folder) {
+  nlohmann::json out = nlohmann::json::object();
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().string().ends_with(".blocks.json")) out[entry.path().filename().string()] = read_file(entry.path());
+  }
+  return out.dump();
+}
+
+/// Under mpirun every rank has done its shard of the work list. Rank 0 lays the blocks of all beside each other, whether or not the machines share files, and concludes as
+/// `merge` does; the other ranks answer nothing.
+std::optional<validation::StudyResult> conclude(const validation::Study& study, validation::StudyOptions o, const std::filesystem::path& out) {
+  const auto texts = gather(pack(o.blocks));
+  if (rank() != 0) return std::nullopt;
+  o.shard = {};
+  o.blocks.clear();
+  for (std::size_t r = 0; r < texts.size(); ++r) {
+    o.merge.push_back(out / fmt::format("rank-{}", r));
+    const auto files = nlohmann::json::parse(texts[r]);
+    for (const auto& [file, text] : files.items()) write_atomically(o.merge.back() / file, text.get<std::string>());
+  }
+  return validation::run_study(study, o);
+}
+
 }  // namespace
 
 void add_study(CLI::App& app, int& status) {
@@ -115,11 +143,21 @@ void add_study(CLI::App& app, int& status) {
     }
     const validation::Study study = name.ends_with(".toml") ? claims_study(name) : validation::find_study(name);
     if (study.sharded && !a->out.empty()) o.blocks = a->out;
-    const auto result = validation::run_study(study, o);
+    if (rank_count() > 1) {
+      if (!study.sharded || o.shard.count > 1 || !o.merge.empty() || a->out.empty()) throw DomainError("mpirun: several ranks run a study that can be split (jko study list), with --out and without --shard or merge");
+      o.shard = {rank(), rank_count()};
+      o.blocks = std::filesystem::path(a->out) / fmt::format("rank-{}", rank());
+    }
+    auto result = validation::run_study(study, o);
     if (console.stop_requested()) {
       fmt::print(stderr, "jko: stopped; {}\n", o.blocks.empty() ? "nothing was kept (give --out to keep finished work)" : "finished work is kept in --out: run the same command again");
       status = 130;
       return;
+    }
+    if (rank_count() > 1) {
+      auto whole = conclude(study, o, a->out);
+      if (!whole) return;
+      result = std::move(*whole);
     }
     if (!a->out.empty()) validation::write_study(result, o, a->out);
     if (a->json) fmt::print("{}", validation::study_json(result, o));

@@ -211,7 +211,7 @@ with tempfile.TemporaryDirectory() as name:
     own = ["study", "regimes", "--set", "potential=a/2*x^2+b*cos(x)", "--set", "parameters=a=2,b=0.5", "--set", "beta=2", "--set", "t=0.5", "--json"]
     status, out, err = run(*own)
     expect(status == 0 and all(c["verdict"] == "pass" for c in json.loads(out)["checks"]), f"own model: {status} {out} {err}")
-    own[4] = "potential=(a+b)/2*x^2"
+    own[3] = "potential=(a+b)/2*x^2"
     status, out, err = run(*own)
     expect(status == 3 and "not identified" in json.loads(out)["checks"][0]["reason"], f"own model, not identified: {status} {err}")
 

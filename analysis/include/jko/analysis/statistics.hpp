@@ -15,7 +15,7 @@ struct TestResult {
   double statistic = 0;
   double p_value = 1;
   double effect = 0;        ///< the deviation in natural units, which does not grow with n; each test says which
-  std::string method;       ///< how the p-value was obtained, with its source
+  std::string method{};     ///< how the p-value was obtained, with its source
 };
 
 /// Where a p-value comes from.

@@ -36,7 +36,7 @@ struct Sampling {
   double degrees = std::numeric_limits<double>::infinity();          ///< of freedom of that standard error: Student's t where it is finite
   double allowance = 0;       ///< a bound on what is not noise: discretisation, the next term of an expansion
   double false_alarm = 1e-5;  ///< of this check, two-sided, in (0, 1)
-  std::string what;           ///< what the standard error and the allowance are: "of a Gaussian variance over 4000 replications"
+  std::string what{};         ///< what the standard error and the allowance are: "of a Gaussian variance over 4000 replications"
 };
 /// |measured - known| <= q s.e. + allowance, q the quantile of the normal (or t) law that a correct program exceeds with probability false_alarm.
 [[nodiscard]] Check check_sampled(std::string id, std::string claim, std::string source, double measured, double known, const Sampling& sampling);

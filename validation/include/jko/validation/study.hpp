@@ -20,7 +20,7 @@ struct StudyOptions {
   Scale scale = Scale::quick;
   std::uint64_t seed = 20260101;
   int threads = 1;
-  std::filesystem::path data_directory;  ///< where data that may not be committed is looked for; may be empty
+  std::filesystem::path data_directory{};  ///< where data that may not be committed is looked for; may be empty
   Observer* observer = nullptr;
   std::map<std::string, std::string> settings{};  ///< the user's own values, of the keys that the study names
   // Studies at scale (analysis/design.hpp):
@@ -59,13 +59,13 @@ struct Figure {
 };
 
 struct StudyResult {
-  std::string study;            ///< name
-  std::string title;
-  std::string description;      ///< a paragraph or two: what is checked and how to read it
-  std::vector<analysis::Check> checks;
-  std::vector<Table> tables;
-  std::vector<Figure> figures;
-  std::vector<std::string> notes;  ///< e.g. "skipped: data file absent"
+  std::string study{};            ///< name
+  std::string title{};
+  std::string description{};      ///< a paragraph or two: what is checked and how to read it
+  std::vector<analysis::Check> checks{};
+  std::vector<Table> tables{};
+  std::vector<Figure> figures{};
+  std::vector<std::string> notes{};  ///< e.g. "skipped: data file absent"
   double seconds = 0;
 };
 

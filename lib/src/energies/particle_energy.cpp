@@ -212,7 +212,7 @@ LocalParts local_parts(const FreeEnergy& energy, const Particles& p, const Parti
 
 class ParticleCurvature final : public ParticleEnergy::Curvature {
  public:
-  ParticleCurvature(const FreeEnergy& energy, const ParticleEnergyOptions& options, const Particles& p) : energy_(energy), options_(options), p_(p) {
+  ParticleCurvature(const FreeEnergy& energy, const ParticleEnergyOptions& options, const Particles& p) : p_(p) {
     const Index d = p.dimension();
     if (energy.potential()) potential_ = energy.potential()->potential->evaluate({2, 0}, p.points(), energy.potential()->theta);
     if (energy.interaction()) interaction_ = std::make_unique<Interaction>(*energy.interaction(), p_, options.threads);
@@ -296,8 +296,6 @@ class ParticleCurvature final : public ParticleEnergy::Curvature {
   }
 
  private:
-  const FreeEnergy& energy_;
-  const ParticleEnergyOptions& options_;
   Particles p_;
   Matrix potential_;
   std::unique_ptr<Interaction> interaction_;

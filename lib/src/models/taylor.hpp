@@ -39,62 +39,64 @@ inline double value_of(HyperDual x) { return x.value; }
 template <class C, int N>
 struct Series {
   std::array<C, N + 1> c{};
+  C& operator[](int k) { return c[static_cast<std::size_t>(k)]; }
+  const C& operator[](int k) const { return c[static_cast<std::size_t>(k)]; }
   Series() = default;
   Series(C constant) { c[0] = constant; }  // NOLINT: constants are series
   Series(double constant) requires(!std::is_same_v<C, double>) { c[0] = C(constant); }  // NOLINT
   static Series variable(double at) {
     Series x(C{at});
-    if constexpr (N > 0) x.c[1] = C(1.0);
+    if constexpr (N > 0) x[1] = C(1.0);
     return x;
   }
 };
 template <class C, int N>
 Series<C, N> operator+(Series<C, N> x, const Series<C, N>& y) {
-  for (int k = 0; k <= N; ++k) x.c[k] = x.c[k] + y.c[k];
+  for (int k = 0; k <= N; ++k) x[k] = x[k] + y[k];
   return x;
 }
 template <class C, int N>
 Series<C, N> operator-(Series<C, N> x, const Series<C, N>& y) {
-  for (int k = 0; k <= N; ++k) x.c[k] = x.c[k] - y.c[k];
+  for (int k = 0; k <= N; ++k) x[k] = x[k] - y[k];
   return x;
 }
 template <class C, int N>
 Series<C, N> operator*(const Series<C, N>& x, const Series<C, N>& y) {
   Series<C, N> z;
   for (int k = 0; k <= N; ++k) {
-    for (int j = 0; j <= k; ++j) z.c[k] = z.c[k] + x.c[j] * y.c[k - j];
+    for (int j = 0; j <= k; ++j) z[k] = z[k] + x[j] * y[k - j];
   }
   return z;
 }
 template <class C, int N>
 Series<C, N> operator/(const Series<C, N>& x, const Series<C, N>& y) {
   Series<C, N> z;
-  const C r = inverse(y.c[0]);
+  const C r = inverse(y[0]);
   for (int k = 0; k <= N; ++k) {
-    C sum = x.c[k];
-    for (int j = 0; j < k; ++j) sum = sum - z.c[j] * y.c[k - j];
-    z.c[k] = sum * r;
+    C sum = x[k];
+    for (int j = 0; j < k; ++j) sum = sum - z[j] * y[k - j];
+    z[k] = sum * r;
   }
   return z;
 }
 template <class C, int N>
 Series<C, N> exp(const Series<C, N>& x) {
   using std::exp;
-  Series<C, N> z(exp(x.c[0]));  // z' = x' z
+  Series<C, N> z(exp(x[0]));  // z' = x' z
   for (int k = 1; k <= N; ++k) {
-    for (int j = 1; j <= k; ++j) z.c[k] = z.c[k] + C(static_cast<double>(j) / k) * x.c[j] * z.c[k - j];
+    for (int j = 1; j <= k; ++j) z[k] = z[k] + C(static_cast<double>(j) / k) * x[j] * z[k - j];
   }
   return z;
 }
 template <class C, int N>
 Series<C, N> log(const Series<C, N>& x) {
   using std::log;
-  Series<C, N> z(log(x.c[0]));  // x z' = x'
-  const C r = inverse(x.c[0]);
+  Series<C, N> z(log(x[0]));  // x z' = x'
+  const C r = inverse(x[0]);
   for (int k = 1; k <= N; ++k) {
-    C sum = x.c[k];
-    for (int j = 1; j < k; ++j) sum = sum - C(static_cast<double>(j) / k) * z.c[j] * x.c[k - j];
-    z.c[k] = sum * r;
+    C sum = x[k];
+    for (int j = 1; j < k; ++j) sum = sum - C(static_cast<double>(j) / k) * z[j] * x[k - j];
+    z[k] = sum * r;
   }
   return z;
 }
@@ -102,17 +104,17 @@ template <class C, int N>
 Series<C, N> cos(const Series<C, N>& x) {
   using std::cos;
   using std::sin;
-  Series<C, N> c(cos(x.c[0])), s(sin(x.c[0]));  // c' = -x' s, s' = x' c
+  Series<C, N> c(cos(x[0])), s(sin(x[0]));  // c' = -x' s, s' = x' c
   for (int k = 1; k <= N; ++k) {
     for (int j = 1; j <= k; ++j) {
-      const C slope = C(static_cast<double>(j) / k) * x.c[j];
-      c.c[k] = c.c[k] - slope * s.c[k - j];
-      s.c[k] = s.c[k] + slope * c.c[k - j];
+      const C slope = C(static_cast<double>(j) / k) * x[j];
+      c[k] = c[k] - slope * s[k - j];
+      s[k] = s[k] + slope * c[k - j];
     }
   }
   return c;
 }
 template <class C, int N>
-double value_of(const Series<C, N>& x) { return value_of(x.c[0]); }
+double value_of(const Series<C, N>& x) { return value_of(x[0]); }
 
 }  // namespace jko::taylor

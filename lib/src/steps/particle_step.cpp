@@ -12,8 +12,6 @@
 namespace jko {
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
 /// The inner product of L2(w).
 double dot(const Vector& w, const Matrix& a, const Matrix& b) { return (a.cwiseProduct(b)).colwise().sum().dot(w); }
 

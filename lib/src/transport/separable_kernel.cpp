@@ -19,25 +19,28 @@ namespace {
 // margins fill 39 kB, the first-level cache.
 constexpr Index tile_shape[3] = {64, 32, 8};
 
-using Lanes = double __attribute__((vector_size(64), aligned(8), may_alias));
+using Lanes = double __attribute__((vector_size(64)));
+struct __attribute__((packed, may_alias)) Unaligned {
+  Lanes lanes;
+};
 
 // References, not values: a function that returns wide vectors has another calling convention in each instruction set.
-JKO_INLINE const Lanes& load(const double* p) { return *reinterpret_cast<const Lanes*>(p); }
-JKO_INLINE void store(double* p, const Lanes& v) { *reinterpret_cast<Lanes*>(p) = v; }
+JKO_INLINE const Unaligned& at(const double* p) { return *reinterpret_cast<const Unaligned*>(p); }
+JKO_INLINE void store(double* p, const Lanes& v) { reinterpret_cast<Unaligned*>(p)->lanes = v; }
 
 /// out[i] = w[0] p[i] + sum_r w[r] (p[i + r stride] + p[i - r stride]) for i < 64, p the centre of the buffer.
 JKO_INLINE void sum_taps(const double* p, Index stride, const double* w, Index taps, double* out) {
   for (int half = 0; half < 2; ++half, p += 32, out += 32) {
-    Lanes s0 = w[0] * load(p), s1 = w[0] * load(p + 8), s2 = w[0] * load(p + 16), s3 = w[0] * load(p + 24);
+    Lanes s0 = w[0] * at(p).lanes, s1 = w[0] * at(p + 8).lanes, s2 = w[0] * at(p + 16).lanes, s3 = w[0] * at(p + 24).lanes;
     const double *up = p, *down = p;
     for (Index r = 1; r <= taps; ++r) {
       up += stride;
       down -= stride;
       const double weight = w[r];
-      s0 += weight * (load(up) + load(down));
-      s1 += weight * (load(up + 8) + load(down + 8));
-      s2 += weight * (load(up + 16) + load(down + 16));
-      s3 += weight * (load(up + 24) + load(down + 24));
+      s0 += weight * (at(up).lanes + at(down).lanes);
+      s1 += weight * (at(up + 8).lanes + at(down + 8).lanes);
+      s2 += weight * (at(up + 16).lanes + at(down + 16).lanes);
+      s3 += weight * (at(up + 24).lanes + at(down + 24).lanes);
     }
     store(out, s0);
     store(out + 8, s1);

@@ -19,6 +19,7 @@ void check_finite(std::string_view where, std::string_view what, double value) {
 }
 
 void check_finite(std::string_view where, std::string_view what, const ConstMatrixRef& values) {
+  if ((0 * values).sum() == 0) return;  // vectorised: 0 times infinity or NaN is NaN
   for (Index j = 0; j < values.cols(); ++j) {
     for (Index i = 0; i < values.rows(); ++i) {
       if (std::isfinite(values(i, j))) continue;

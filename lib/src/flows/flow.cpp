@@ -18,7 +18,10 @@ namespace {
 
 double min_density(const Gaussian&) { return std::numeric_limits<double>::quiet_NaN(); }
 double min_density(const Particles&) { return std::numeric_limits<double>::quiet_NaN(); }
-double min_density(const QuantileFunction& measure) { return measure.cell_densities().minCoeff(); }
+double min_density(const QuantileFunction& measure) {
+  const Index n = measure.cells();
+  return (measure.masses().array() / (measure.nodes().tail(n) - measure.nodes().head(n)).array()).minCoeff();
+}
 double min_density(const GridDensity& measure) {
   double least = std::numeric_limits<double>::infinity();
   for (const double v : measure.values()) least = v > 0 ? std::min(least, v) : least;
@@ -55,7 +58,7 @@ template <class Measure>
 Vector extrapolated(const FlowCheckpoint<Measure>& state, double time) {
   if (state.current.k < 1) return {};
   const double t0 = state.current.t, t1 = state.previous.t;
-  const Vector x0 = state.current.measure.coordinates(), x1 = state.previous.measure.coordinates();
+  const auto &x0 = state.current.measure.coordinates(), &x1 = state.previous.measure.coordinates();
   if (state.current.k < 2) return x0 + (time - t0) / (t0 - t1) * (x0 - x1);
   const double t2 = state.before_previous.t;
   return (time - t1) * (time - t2) / ((t0 - t1) * (t0 - t2)) * x0 + (time - t0) * (time - t2) / ((t1 - t0) * (t1 - t2)) * x1 +
@@ -90,7 +93,7 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
                              const Matrix* parameter_tangent, const Vector& guess) {
   SchemeStep<Step> out;
   const Index columns = parameter_tangent ? parameter_tangent->cols() : 0;
-  const Index rows = current.measure.coordinates().size();
+  const Index rows = parameter_tangent ? current.measure.coordinates().size() : 0;
   const Matrix from_tangent = parameter_tangent ? widened(current.tangent, rows, columns) : Matrix();
   try {
     if (scheme == Scheme::jko || (scheme == Scheme::bdf2 && previous == nullptr)) {
@@ -123,7 +126,9 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
       }
     }
     if constexpr (Geodesic<typename Step::Measure>) {
-      if (is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
+      // A plain JKO step has measured it.
+      const bool plain = scheme == Scheme::jko || (scheme == Scheme::bdf2 && previous == nullptr);
+      if (!plain && is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
     }
   } catch (const DomainError&) {
     // Inputs were checked before the flow began: what is left is an extrapolation that is no measure.

@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 
+#include "../core/vector_math.hpp"
 #include "tridiagonal.hpp"
 
 #include <fmt/format.h>
@@ -12,13 +13,6 @@
 #include <cmath>
 #include <limits>
 #include <utility>
-
-// The same source compiled for several instruction sets, chosen when the program starts; without fused operations the bits are the same.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define JKO_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define JKO_VECTOR_CLONES
-#endif
 
 namespace jko {
 namespace {
@@ -82,6 +76,16 @@ JKO_VECTOR_CLONES void widths(const double* __restrict x, Index n, double temper
   }
 }
 
+/// Adds w log(w/dx).
+JKO_VECTOR_CLONES void add_entropy(const double* __restrict w, const double* __restrict inverse, Index n, double* __restrict sum) {
+  const auto term = [&](Index i) { return w[i] * vector_math::log(w[i] * inverse[i]); };
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) sum[l] += term(i + l);
+  }
+  for (; i < n; ++i) sum[0] += term(i);
+}
+
 /// The nodes' gradient and Hessian from their left and right cells; cell 0 of the block lies left of node 0 of the output.
 JKO_VECTOR_CLONES void nodes_from_cells(const double* __restrict x, const double* __restrict y, const double* __restrict w, Index n, double h_inverse,
                                         const Cells& __restrict c, double* __restrict from_left, double* __restrict from_right,
@@ -104,12 +108,20 @@ struct Sums {
   double rounding[lanes]{};  // the same of the gradient's estimated rounding error
 };
 
-JKO_VECTOR_CLONES void add_norm(const double* __restrict g, const double* __restrict lump_inverse, Index n, double* __restrict sum) {
+/// Nodes between two cells, from the left one's right node and the right one's left node, and their part of the norm.
+JKO_VECTOR_CLONES void assemble(const double* __restrict from_left, const double* __restrict from_right, const double* __restrict left_diagonal, const double* __restrict right_diagonal,
+                                const double* __restrict lump_inverse, Index n, double* __restrict gradient, double* __restrict diagonal, double* __restrict sum) {
+  const auto node = [&](Index i) {
+    const double g = from_left[i] + from_right[i];
+    gradient[i] = g;
+    diagonal[i] = left_diagonal[i] + right_diagonal[i];
+    return g * g * lump_inverse[i];
+  };
   Index i = 0;
   for (; i + lanes <= n; i += lanes) {
-    for (int l = 0; l < lanes; ++l) sum[l] += g[i + l] * g[i + l] * lump_inverse[i + l];
+    for (int l = 0; l < lanes; ++l) sum[l] += node(i + l);
   }
-  for (; i < n; ++i) sum[0] += g[i] * g[i] * lump_inverse[i];
+  for (; i < n; ++i) sum[0] += node(i);
 }
 
 /// A rounding error epsilon |x| of the width moves the slope by curvature times that.
@@ -126,21 +138,31 @@ JKO_VECTOR_CLONES void add_rounding(const double* __restrict x, const double* __
   for (; i < n; ++i) sum[0] += term(i);
 }
 
-/// Largest relative shrinking and largest relative change of a cell along a direction.
-JKO_VECTOR_CLONES void add_changes(const double* __restrict x, const double* __restrict p, Index n, double* __restrict shrink, double* __restrict change) {
+/// Largest relative shrinking of a cell along a direction.
+JKO_VECTOR_CLONES void add_shrinking(const double* __restrict x, const double* __restrict p, Index n, double* __restrict shrink) {
   const auto relative = [&](Index i) { return (p[i] - p[i + 1]) / (x[i + 1] - x[i]); };
   Index i = 0;
   for (; i + lanes <= n; i += lanes) {
     for (int l = 0; l < lanes; ++l) {
       const double r = relative(i + l);
       shrink[l] = r > shrink[l] ? r : shrink[l];
-      change[l] = std::abs(r) > change[l] ? std::abs(r) : change[l];
     }
   }
-  for (; i < n; ++i) {
-    shrink[0] = std::max(shrink[0], relative(i));
-    change[0] = std::max(change[0], std::abs(relative(i)));
+  for (; i < n; ++i) shrink[0] = std::max(shrink[0], relative(i));
+}
+
+/// Whether some cell changes by more than half, or by more than 1e-9, of its width. Without a division: 1.0 in large and seen where so.
+JKO_VECTOR_CLONES void add_changes(const double* __restrict x, const double* __restrict p, Index n, double* __restrict large, double* __restrict seen) {
+  const auto update = [&](Index i, int l) {
+    const double width = x[i + 1] - x[i], change = std::abs(p[i] - p[i + 1]);
+    large[l] = change <= 0.5 * width ? large[l] : 1.0;
+    seen[l] = change > 1e-9 * width ? 1.0 : seen[l];
+  };
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) update(i + l, l);
   }
+  for (; i < n; ++i) update(i, 0);
 }
 
 JKO_VECTOR_CLONES void move(const double* __restrict x, const double* __restrict p, double t, Index n, double* __restrict out) {
@@ -177,10 +199,19 @@ double block_sum(Index n, int threads, const Body& body) {
   return all;
 }
 
+JKO_VECTOR_CLONES bool increases(const double* __restrict x, Index n) {
+  double bad[lanes]{};
+  Index i = 1;
+  for (; i + lanes <= n; i += lanes) {
+    for (int l = 0; l < lanes; ++l) bad[l] = x[i + l] > x[i + l - 1] ? bad[l] : 1.0;
+  }
+  for (; i < n; ++i) bad[0] = x[i] > x[i - 1] ? bad[0] : 1.0;
+  return std::none_of(bad, bad + lanes, [](double b) { return b != 0; });
+}
+
+/// Finite and strictly increasing: between finite ends nothing else can be.
 bool increases(const Vector& nodes) {
-  bool yes = true;
-  for (Index i = 1; i < nodes.size(); ++i) yes = yes && nodes[i] > nodes[i - 1];
-  return yes;
+  return std::isfinite(nodes[0]) && std::isfinite(nodes[nodes.size() - 1]) && increases(nodes.data(), nodes.size());
 }
 
 /// F by parts.
@@ -200,6 +231,7 @@ EnergyValue energy_of(const FreeEnergy& energy, const Vector& masses, const Vect
     using Array = Eigen::Map<Eigen::ArrayXd>;
     Cells c;
     std::array<double, 3> sum{};
+    double logs[lanes]{};
     for (Index b = begin; b < end; b += block) {
       const Index n = std::min(block, end - b);
       widths(nodes.data() + b, n, 0, c);
@@ -208,9 +240,10 @@ EnergyValue energy_of(const FreeEnergy& energy, const Vector& masses, const Vect
         potential->potential->jet(c.points, 2 * n, potential->theta, c.first, nullptr, nullptr);
         sum[0] += 0.5 * (mass * (Array(c.first, n) + Array(c.first + n, n))).sum();
       }
-      if (entropy) sum[1] += (mass * (mass * Array(c.inverse, n)).log()).sum();
+      if (entropy) add_entropy(mass.data(), c.inverse, n, logs);
       if (porous) sum[2] += (mass * (mass * Array(c.inverse, n)).pow(porous->exponent - 1)).sum();
     }
+    sum[1] = total(logs);
     parts[static_cast<std::size_t>(begin / thread_block)] = sum;
   });
   std::array<double, 3> sum{};
@@ -278,8 +311,8 @@ class QuantileStep::Work {
     return energy_of(*energy_, masses(), x, threads_).total + moved_squared(x, y) / (2 * h);
   }
 
-  /// Gradient and Hessian of J at x; false where they are not finite.
-  [[nodiscard]] bool differentiate(const Vector& x, const Vector& y, double h) {
+  /// Gradient and Hessian of J at x; false where they are not finite. The rounding error of the gradient is estimated on request, else the last estimate stays.
+  [[nodiscard]] bool differentiate(const Vector& x, const Vector& y, double h, bool with_rounding = true) {
     factored_ = false;
     const Index cells = masses().size();
     const double temperature = energy_->entropy() ? 1 / energy_->entropy()->beta : 0;
@@ -320,19 +353,18 @@ class QuantileStep::Work {
         }
         nodes_from_cells(x.data() + begin, y.data() + begin, w, n, 1 / h, c, from_left, from_right, left_diagonal, right_diagonal, off);
         // Node node + i lies between the block's cells skip + i - 1 and skip + i; the ends of the line have one cell only.
-        const Index skip = node - begin;
+        const Index skip = node - begin, first = 1 - skip;  // the line's first node is the block's first and has no cell to its left
         from_right[n] = right_diagonal[n] = 0;
-        for (Index i = skip == 0 ? 1 : 0; i < nodes; ++i) {
-          gradient_[node + i] = from_left[skip + i - 1] + from_right[skip + i];
-          diagonal_[node + i] = left_diagonal[skip + i - 1] + right_diagonal[skip + i];
-        }
-        if (skip == 0) {
+        if (first == 1) {
           gradient_[0] = from_right[0];
           diagonal_[0] = right_diagonal[0];
+          sums.norm[0] += gradient_[0] * gradient_[0] * lump_inverse_[0];
         }
-        std::copy(off + (node - begin), off + n, off_.data() + node);
-        add_norm(gradient_.data() + node, lump_inverse_.data() + node, nodes, sums.norm);
-        add_rounding(x.data() + begin, w, n, c, sums.rounding);
+        const Index at = node + first;
+        assemble(from_left + skip + first - 1, from_right + skip + first, left_diagonal + skip + first - 1, right_diagonal + skip + first, lump_inverse_.data() + at, nodes - first, gradient_.data() + at,
+                 diagonal_.data() + at, sums.norm);
+        std::copy(off + skip, off + n, off_.data() + node);
+        if (with_rounding) add_rounding(x.data() + begin, w, n, c, sums.rounding);
       }
       const auto part = static_cast<std::size_t>(first_node / thread_block);
       norms[part] = total(sums.norm);
@@ -341,7 +373,7 @@ class QuantileStep::Work {
     double norm = 0, rounding = 0;
     for (std::size_t part = 0; part < parts; ++part) norm += norms[part], rounding += roundings[part];
     norm_bound_ = std::sqrt(norm);
-    rounding_ = std::sqrt(rounding);
+    if (with_rounding) rounding_ = std::sqrt(rounding);
     return std::isfinite(norm) && std::isfinite(rounding);
   }
 
@@ -397,18 +429,24 @@ class QuantileStep::Work {
     return true;
   }
 
-  struct Reach {
-    double longest;  ///< the step length at which the first cell vanishes
-    double change;   ///< largest relative change of a cell for the full step
-  };
-  [[nodiscard]] Reach reach(const Vector& x, const ConstVectorRef& direction) const {
-    double shrink[lanes]{}, change[lanes]{};
-    add_changes(x.data(), direction.data(), masses().size(), shrink, change);
+  /// The step length at which the first cell vanishes.
+  [[nodiscard]] double longest_step(const Vector& x, const ConstVectorRef& direction) const {
+    double shrink[lanes]{};
+    add_shrinking(x.data(), direction.data(), masses().size(), shrink);
     const double most = largest(shrink);
-    return {most > 0 ? 1 / most : infinity, largest(change)};
+    return most > 0 ? 1 / most : infinity;
+  }
+  struct Changes {
+    bool large;  ///< a cell changes by more than half its width (or by NaN)
+    bool seen;   ///< a cell changes by more than 1e-9 of its width
+  };
+  [[nodiscard]] Changes changes(const Vector& x, const ConstVectorRef& direction) const {
+    double large[lanes]{}, seen[lanes]{};
+    add_changes(x.data(), direction.data(), masses().size(), large, seen);
+    return {largest(large) > 0, largest(seen) > 0};
   }
 
-  Vector x, y;       // of the last advance
+  Vector x;          // of the last advance
   double h = 0;
   Vector before;     // buffers of advance()
   Matrix direction;
@@ -476,11 +514,10 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
   if (!work_ || work_.use_count() > 1 || !work_->serves(from.masses_ptr())) work_ = std::make_shared<Work>(energy_, from.masses_ptr(), options_.threads);
   Work& work = *work_;
   work.set_energy(energy_);
-  work.y = from.nodes();
   work.h = h;
-  const Vector& y = work.y;
+  const Vector& y = from.nodes();
   Vector& x = work.x;
-  if (guess.size() == y.size() && guess.allFinite() && increases(guess)) {
+  if (guess.size() == y.size() && increases(guess)) {
     x = guess;
   } else if (from.is_monotone()) {
     x = y;
@@ -521,7 +558,8 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
     return false;
   };
   for (int iteration = 0;; ++iteration) {
-    bool finite = work.differentiate(x, y, h);
+    // After a full step no cell has changed by more than half: the estimate of the rounding error before it still serves.
+    bool finite = work.differentiate(x, y, h, !unguarded);
     if (unguarded && (!finite || work.norm_bound() > 0.9 * norm_before)) {
       // The full step did not pay: go back and let J judge it.
       x = before;
@@ -540,8 +578,12 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
       break;
     }
     result.iterations = iteration;
-    // The lumped bound overestimates the norm by at most sqrt 3: the exact norm is worth its solve only near the goal.
+    // The lumped bound overestimates the norm by at most sqrt 3: the exact norm is worth its solve only where it decides.
     residual = work.norm_bound();
+    if (residual <= std::max(goal, 4 * work.rounding())) {
+      result.status = Status::converged;
+      break;
+    }
     if (residual <= 2 * std::max(goal, 4 * work.rounding()) || iteration == options_.max_iterations) {
       residual = work.dual_norm();
       if (residual <= goal || residual <= 4 * work.rounding()) {
@@ -565,20 +607,20 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
       result.status = std::isfinite(work.objective(x, y, h)) ? Status::step_not_convex : Status::not_finite;
       break;
     }
-    const auto reach = work.reach(x, direction.col(0));
+    const auto change = work.changes(x, direction.col(0));
     // Cells that change by less than half keep the quadratic model honest; the next gradient confirms it. Steps too small to be seen in J or
     // in the norm (a change below 1e-9) are taken as they are.
-    if (reach.change <= 0.5) {
+    if (!change.large) {
       before.swap(x);
       x.resize(y.size());
-      norm_before = reach.change > 1e-9 ? work.norm_bound() : infinity;
+      norm_before = change.seen ? work.norm_bound() : infinity;
       unguarded = true;
       move(before.data(), direction.data(), 1, x.size(), x.data());
       value = std::nan("");
     } else {
       unguarded = false;
       const Vector begin = x;
-      if (!search(begin, std::min(1.0, 0.95 * reach.longest))) {
+      if (!search(begin, std::min(1.0, 0.95 * work.longest_step(x, direction.col(0))))) {
         residual = work.dual_norm();
         result.status = std::isfinite(value) ? Status::stalled : Status::not_finite;
         break;

@@ -32,7 +32,7 @@ class QuantileFunction {
   [[nodiscard]] const Vector& nodes() const { return nodes_; }
   [[nodiscard]] const Vector& masses() const { return *masses_; }
   [[nodiscard]] const std::shared_ptr<const Vector>& masses_ptr() const { return masses_; }
-  [[nodiscard]] Vector coordinates() const { return nodes_; }
+  [[nodiscard]] const Vector& coordinates() const { return nodes_; }
   [[nodiscard]] QuantileFunction with_coordinates(Vector nodes) const;
   [[nodiscard]] bool is_monotone() const;
   [[nodiscard]] Vector mean() const;          ///< size 1, exact for the piecewise-constant density

@@ -779,6 +779,19 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.iterations = (w.applications + 1) / 2;
   result.status = status;
   result.residual = w.violation;
+  if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
+    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do.
+    EntropicStepOptions larger = options_;
+    for (larger.epsilon = 4 * epsilon; larger.epsilon < largest_level(grid); larger.epsilon *= 4) {
+      EntropicStep other(energy_, larger);
+      auto next = other.advance(from, h, guess);
+      if (!is_success(next.status)) continue;
+      report_ = other.report_;
+      report_.raised = true;
+      work_ = other.work_;
+      return next;
+    }
+  }
   if (!std::isfinite(w.mass) || !(w.mass > 0.5)) {
     if (is_success(status)) result.status = Status::not_finite;
     return result;
@@ -786,6 +799,19 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   // The second marginal's mass differs from one by at most the residual; a density has mass one.
   Vector values = w.rho / w.mass;
   values /= values.sum() * volume;
+  if (const auto* part = energy_.congestion()) {
+    // Scaling may lift full cells above rho_max by the residual: what is cut there goes to the others in proportion, which converges geometrically.
+    for (int k = 0; k < 50 && values.maxCoeff() > part->max_density; ++k) {
+      double full = 0, rest = 0;
+      for (double& v : values) {
+        v = std::min(v, part->max_density);
+        (v == part->max_density ? full : rest) += v;
+      }
+      const double factor = (1 / volume - full) / rest;
+      if (!(rest > 0) || !(factor >= 1)) break;
+      for (double& v : values) v = v == part->max_density ? v : v * factor;
+    }
+  }
   result.measure = GridDensity(from.grid_ptr(), std::move(values));
   const Vector& rho = result.measure.values();
   double cost = 0;

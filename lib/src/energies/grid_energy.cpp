@@ -61,10 +61,10 @@ void for_each_face(const Grid& grid, const Visit& visit) {
   for (int a = 0; a < grid.dimension(); ++a) {
     const Index n = grid.cells[static_cast<std::size_t>(a)];
     const double width = grid.width(a);
-    for (Index i = 0; i < grid.size(); ++i) {
-      const bool last = i / stride % n == n - 1;
-      if (!last) visit(i, i + stride, width);
-      else if (grid.boundary == Boundary::periodic && n > 1) visit(i, i - (n - 1) * stride, width);
+    for (Index begin = 0; begin < grid.size(); begin += n * stride) {
+      const Index last = begin + (n - 1) * stride;
+      for (Index i = begin; i < last; ++i) visit(i, i + stride, width);
+      for (Index i = last; i < last + stride && grid.boundary == Boundary::periodic && n > 1; ++i) visit(i, i - (n - 1) * stride, width);
     }
     stride *= n;
   }

@@ -515,14 +515,14 @@ double largest_level(const Grid& grid) {
   return 0.04 * side * side;
 }
 
-/// The coarsest grid of the box on which the sampled kernel of variance epsilon is a heat kernel: cells of sqrt(epsilon/1.2), where sampling errs by
-/// 2 exp(-2 pi^2 1.2) = 1e-10.
+/// The coarsest grid of the box on which the sampled kernel of variance epsilon is a heat kernel: cells of sqrt(epsilon/0.75), where sampling errs by
+/// 2 exp(-2 pi^2 0.75) = 7e-7, far below what a start needs.
 Grid coarsened(const Grid& grid, double epsilon) {
   Grid coarse = grid;
   for (int a = 0; a < grid.dimension(); ++a) {
     Index& n = coarse.cells[static_cast<std::size_t>(a)];
     const double side = grid.upper[a] - grid.lower[a];
-    const auto most = static_cast<Index>(std::sqrt(epsilon / 1.2) / side * static_cast<double>(n));
+    const auto most = static_cast<Index>(std::sqrt(epsilon / 0.75) / side * static_cast<double>(n));
     if (most < 2) continue;
     Index ratio = most;
     while (n % ratio != 0) --ratio;
@@ -684,7 +684,8 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
     Vector congested, scaling;
     for (std::size_t k = 0; k < stages.size(); ++k) {
       const Stage& stage = stages[k];
-      Work& c = w.coarser(stage.grid);
+      Work& c = stage.grid == grid ? w : w.coarser(stage.grid);
+      const int applied = w.applications, stepped = w.newton_steps;
       const double next_epsilon = k + 1 < stages.size() ? stages[k + 1].epsilon : epsilon;
       const Grid& next_grid = k + 1 < stages.size() ? stages[k + 1].grid : grid;
       c.applications = c.newton_steps = 0;
@@ -704,8 +705,8 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
         // Where it fails the plan may need a longer reach: without it the dual is unbounded.
         if (reached == Status::converged || reach >= largest_radius || c.applications >= limit) break;
       }
-      w.applications += c.applications;
-      w.newton_steps += c.newton_steps;
+      w.applications = applied + c.applications;
+      w.newton_steps = stepped + c.newton_steps;
       Vector better = reached == Status::converged ? c.y : logarithm;
       if (reached == Status::converged) {
         c.keep_congestion();

@@ -196,7 +196,7 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
   }
   section.located(nullptr, [&] { grid.validate(); return 0; });
   if (grid.dimension() != dimension) section.fail(nullptr, fmt::format("the box has dimension {}, but the model {}", grid.dimension(), dimension));
-  double bytes = 200, memory_limit = 0;
+  double bytes = 300, memory_limit = 0;
   if (back_and_forth) {
     BackAndForthStepOptions step;
     if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);

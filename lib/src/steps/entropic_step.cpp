@@ -21,6 +21,7 @@ namespace vm = vector_math;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double obstacle = 1e300;  // h Psi/epsilon of an obstacle: finite, so that the closed forms stay free of infinity - infinity
 constexpr double unreached = -1e7;  // log a of a cell that no scaling reaches yet: without weight, but finite
+constexpr int headroom = 860;       // a tile's largest mantissa is 2^860: with double's whole range used, scalings may vary by e^1300 within reach of a tile
 constexpr int lanes = 8;            // sums run over eight interleaved accumulators, whatever the vector width
 
 /// The pointwise problem A y + B e^{k y} = L, y <= cap, for y = log rho.
@@ -77,12 +78,13 @@ JKO_VECTOR_CLONES void exponentials(const double* log, double shift, Index n, do
   for (Index i = 0; i < n; ++i) out[i] = vm::exp(log[i] - shift);
 }
 
-/// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}, a t = (mantissas) factor.
-JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* a, const double* t, double shift, double factor, Index n,
-                                double* __restrict delta, double* __restrict weight, double* __restrict violation) {
+/// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}.
+JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* t, double shift, Index n, double* __restrict delta, double* __restrict weight,
+                                double* __restrict violation) {
   for (Index i = 0; i < n; ++i) {
-    const double first = a[i] * t[i] * factor;
-    delta[i] = mu[i] > 0.0 ? log_mu[i] - alpha[i] - (vm::log(t[i]) + shift) : 0.0;
+    const double off = log_mu[i] - alpha[i] - (vm::log(t[i]) + shift);
+    delta[i] = mu[i] > 0.0 ? off : 0.0;
+    const double first = mu[i] > 0.0 ? mu[i] * vm::exp(off > -690.0 ? -off : 690.0) : 0.0;  // finite however far off
     weight[i] = first;
     violation[i] = mu[i] > first ? mu[i] - first : first - mu[i];
   }
@@ -316,12 +318,10 @@ class EntropicStep::Work {
     apply(b, t);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(t, tile) * vm::ln2;
-      const int both = a.exponent[static_cast<std::size_t>(tile)] + t.exponent[static_cast<std::size_t>(tile)];
-      const double factor = std::ldexp(1.0, std::clamp(both, -1022, 1000));
       double off[lanes]{}, linear[lanes]{};
       kernel->for_each_run(tile, [&](Index i, Index n) {
         double difference[64];
-        mismatch(mu.data() + i, log_mu.data() + i, alpha.data() + i, a.mantissa.data() + i, t.mantissa.data() + i, shift, factor, n, delta.data() + i, weight.data() + i, difference);
+        mismatch(mu.data() + i, log_mu.data() + i, alpha.data() + i, t.mantissa.data() + i, shift, n, delta.data() + i, weight.data() + i, difference);
         add_sum(difference, n, off);
         for (Index j = 0; j < n; ++j) linear[j % lanes] += mu[i + j] > 0 && alpha[i + j] != unreached ? mu[i + j] * alpha[i + j] : 0.0;
         // Mass that reaches nothing, or that nothing reaches yet.
@@ -410,9 +410,13 @@ class EntropicStep::Work {
     Vector out = Vector::Zero(x.size());
     for (Index tile = 0; tile < kernel->tiles(); ++tile) {
       const int difference = first_.exponent[static_cast<std::size_t>(tile)] - s.exponent[static_cast<std::size_t>(tile)];
-      const double factor = std::ldexp(1.0, std::clamp(difference, -1022, 1000));
       kernel->for_each_run(tile, [&](Index i, Index n) {
-        for (Index j = i; j < i + n; ++j) out[j] = s.mantissa[j] > 0 ? first_.mantissa[j] / s.mantissa[j] * factor : 0.0;
+        for (Index j = i; j < i + n; ++j) {
+          if (!(s.mantissa[j] > 0)) continue;
+          int above = 0, below = 0;  // the quotient of mantissas may leave double's range where the quotient does not
+          const double quotient = std::frexp(first_.mantissa[j], &above) / std::frexp(s.mantissa[j], &below);
+          out[j] = std::ldexp(quotient, std::clamp(above - below + difference, -2000, 2000));
+        }
       });
     }
     return out;
@@ -450,14 +454,14 @@ class EntropicStep::Work {
     return all;
   }
 
-  /// The field e^{logarithm} with each tile's largest mantissa in [1/2, 1].
+  /// The field e^{logarithm} with each tile's largest mantissa in [1/2, 1] 2^headroom.
   void from_logarithms(const Vector& logarithm, ScaledField& out) const {
     parallel_for(kernel->tiles(), threads_, [&](Index tile) {
       double top = -infinity;
       kernel->for_each_run(tile, [&](Index i, Index n) { top = std::max(top, largest(logarithm.data() + i, n)); });
       // Beyond 1e8 in the exponent the logarithms themselves have lost their digits.
       const bool empty = !(top > -5e7);
-      const int e = empty ? SeparableKernel::empty_tile : static_cast<int>(std::ceil(std::min(top, 5e7) / vm::ln2));
+      const int e = empty ? SeparableKernel::empty_tile : static_cast<int>(std::ceil(std::min(top, 5e7) / vm::ln2)) - headroom;
       out.exponent[static_cast<std::size_t>(tile)] = e;
       kernel->for_each_run(tile, [&](Index i, Index n) {
         if (empty) std::fill_n(out.mantissa.data() + i, n, 0.0);
@@ -592,9 +596,9 @@ double EntropicStep::Work::mass_beyond(double radius) {
   double beyond = 0;
   for (Index tile = 0; tile < inner.tiles(); ++tile) {
     const int e = first_.exponent[static_cast<std::size_t>(tile)] + b.exponent[static_cast<std::size_t>(tile)];
-    const double factor = std::ldexp(1.0, std::clamp(e, -1022, 1000));
+    const double half = std::ldexp(1.0, -headroom / 2), factor = std::ldexp(1.0, std::clamp(e + headroom, -1022, 1000));
     inner.for_each_run(tile, [&](Index i, Index n) {
-      for (Index j = i; j < i + n; ++j) beyond += std::abs(rho[j] - b.mantissa[j] * first_.mantissa[j] * factor);
+      for (Index j = i; j < i + n; ++j) beyond += std::abs(rho[j] - (half * b.mantissa[j]) * (half * first_.mantissa[j]) * factor);
     });
   }
   return beyond * grid_->cell_volume();
@@ -611,7 +615,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   check_positive("entropic_step", "step size h", h);
   if (from.dimension() == 0) throw DomainError("entropic_step: the start is empty");
   const Grid& grid = from.grid();
-  const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  const double gib = 300 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
   if (gib > options_.memory_limit) throw DomainError(fmt::format("entropic_step: {:.3g} cells would take about {:.1f} GiB, but memory_limit is {:g}", static_cast<double>(grid.size()), gib, options_.memory_limit));
   double epsilon = options_.epsilon;
   if (epsilon == 0) epsilon = chosen_epsilon(from, options_.bias_target);
@@ -781,12 +785,16 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.status = status;
   result.residual = w.violation;
   if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
-    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do.
+    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do, as long as
+    // two of them agree to a tenth of the mass and the expansion's last term is at most a tenth of W2^2.
     EntropicStepOptions larger = options_;
+    larger.bias = BiasEstimate::two_epsilons;
     for (larger.epsilon = 4 * epsilon; larger.epsilon < largest_level(grid); larger.epsilon *= 4) {
       EntropicStep other(energy_, larger);
       auto next = other.advance(from, h, guess);
       if (!is_success(next.status)) continue;
+      const double last = 0.125 * larger.epsilon * larger.epsilon * (fisher_information(grid, from.values()) + fisher_information(grid, next.measure.values()));
+      if (!(other.report_.bias <= 0.1 && last <= 0.1 * next.w2_moved * next.w2_moved)) break;
       report_ = other.report_;
       report_.raised = true;
       work_ = other.work_;

@@ -283,22 +283,23 @@ TEST_CASE("coarser grids give a start only: the result and its accuracy do not d
 
 TEST_CASE("where mass moves too far for the chosen epsilon a larger one is taken, and said") {
   // The mean of the minimiser is (m + h k c)/(1 + h k) whatever epsilon: the plan's cost separates it. The kernel's edge may cut off bias_target of the mass, the
-  // tails, which move at most 2/3 of the 2.6 to the far wall; those beyond the walls, 5.2 deviations away, hold 2e-7.
+  // tails, which move at most 4/5 of the 2.6 to the far wall; those beyond the walls, 5.2 deviations away, hold 2e-7.
   const auto grid = std::make_shared<const Grid>(Grid{Vector{{-2.0, -1.5}}, Vector{{2.0, 1.5}}, {128, 96}});
   FreeEnergy energy;
   energy.add_potential(formula("k/2*((x1-0.6)^2+x2^2)", 2), Vector{{4.0}}).add_entropy(2);
   const auto from = GridDensity::gaussian(grid, Vector{{0.3, -0.2}}, Matrix::Identity(2, 2) / 16);
   EntropicStep step(energy);
-  const auto far = step.advance(from, 0.5);
+  const auto far = step.advance(from, 1);
   REQUIRE(far.status == Status::converged);
   CHECK(step.report().raised);
+  CHECK(step.report().bias <= 0.1);
   CHECK(step.report().epsilon == 4 * chosen_epsilon(from, EntropicStepOptions{}.bias_target));
-  CHECK((far.measure.mean() - Vector{{0.5, -0.2 / 3}}).norm() <= 1.8 * EntropicStepOptions{}.bias_target);
+  CHECK((far.measure.mean() - Vector{{0.54, -0.04}}).norm() <= 2.1 * EntropicStepOptions{}.bias_target);
   (void)step.advance(from, 0.01);
   CHECK_FALSE(step.report().raised);
   // An epsilon that was asked for is kept, and its failure is the status.
   EntropicStep fixed(energy, {.epsilon = chosen_epsilon(from, EntropicStepOptions{}.bias_target)});
-  CHECK_FALSE(is_success(fixed.advance(from, 0.5).status));
+  CHECK_FALSE(is_success(fixed.advance(from, 1).status));
   CHECK_FALSE(fixed.report().raised);
 }
 

@@ -31,7 +31,7 @@ struct EntropicStepOptions {
   InteractionScheme interaction = InteractionScheme::implicit_outer;
   BiasEstimate bias = BiasEstimate::none;
   int max_outer = 50;            ///< outer iterations of the interaction, >= 1
-  double memory_limit = 16;      ///< GiB; larger grids (200 bytes a cell) are refused
+  double memory_limit = 16;      ///< GiB; larger grids (300 bytes a cell, measured) are refused
   int threads = 1;               ///< >= 1; the bits do not depend on it
   void validate() const;         ///< throws DomainError naming the field
 };
@@ -39,7 +39,8 @@ struct EntropicStepOptions {
 /// What the last advance() did beyond its StepReport.
 struct EntropicReport {
   double epsilon = 0;            ///< used
-  bool raised = false;           ///< epsilon is larger than chosen_epsilon(): mass moves too far for that one, and the bias exceeds bias_target
+  bool raised = false;           ///< epsilon is larger than chosen_epsilon(): mass moves too far for that one, and the bias may exceed bias_target. It is then
+                                 ///< estimated, asked for or not, and at most 0.1; where it would be more the first failure's status is returned
   double bias = std::numeric_limits<double>::quiet_NaN();  ///< estimated L1 distance to the unregularised minimiser, where asked for; for orders p < 2 in
                                                            ///< epsilon (fronts) it is 3/(2^p - 1) too small
   double radius = 0;             ///< of the truncated kernel, in standard deviations sqrt(epsilon)

@@ -1,6 +1,7 @@
 #include <jko/flows/flow.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/steps/affine_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
@@ -310,6 +311,7 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
   return state_.so_far;
 }
 
+template class Flow<AffineStep>;
 template class Flow<EntropicStep>;
 template class Flow<GaussianStep>;
 template class Flow<ParticleStep>;

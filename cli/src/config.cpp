@@ -9,6 +9,7 @@
 #include <jko/measures/convert.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
+#include <jko/models/obstacles.hpp>
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
@@ -110,10 +111,24 @@ std::map<std::string, double> read_parameters(const Section& section, const Pote
 FreeEnergy read_energy(const Model& model, const Section* section) {
   const bool entropy = !section || !section->find("entropy") || section->flag("entropy", *section->find("entropy"));
   FreeEnergy energy;
-  energy.add_potential(model.potential_ptr(), model.theta());
+  PotentialPtr psi = model.potential_ptr();
+  if (section && section->find("obstacle")) {
+    std::vector<PotentialPtr> regions;
+    const auto add = [&](const toml::node& node) {
+      section->located(&node, [&] { regions.push_back(formula(section->text("obstacle", node), model.dimension())); return 0; });
+    };
+    const toml::node& node = *section->find("obstacle");
+    if (const toml::array* list = node.as_array()) {
+      for (const toml::node& n : *list) add(n);
+    } else {
+      add(node);
+    }
+    section->located(&node, [&] { psi = with_obstacles(psi, regions); return 0; });
+  }
+  energy.add_potential(psi, model.theta());
   if (entropy) energy.add_entropy(model.beta());
   if (!section) return energy;
-  section->allow({"entropy", "porous_medium", "congestion", "interaction"});
+  section->allow({"entropy", "porous_medium", "congestion", "interaction", "obstacle"});
   if (const auto* node = section->find("congestion")) energy.add_congestion(section->positive("congestion", *node));
   if (const auto* node = section->find("porous_medium")) {
     const Section porous = section->child("porous_medium");
@@ -160,8 +175,9 @@ Gaussian read_gaussian(const Section& initial, const toml::node* node, int dimen
 }
 
 /// Box, start and options of a flow on a grid.
-GridFlow read_grid_flow(const Section& flow, const Section& initial, const Section& section, int dimension, const std::filesystem::path& folder) {
+GridFlow read_grid_flow(const Section& flow, const Section& initial, const Section& section, const FreeEnergy& energy, bool back_and_forth, const std::filesystem::path& folder) {
   GridFlow out;
+  const int dimension = energy.dimension();
   section.allow({"lower", "upper", "cells", "boundary"});
   initial.allow({"gaussian", "density", "formula"});
   Grid grid;
@@ -180,17 +196,32 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
   }
   section.located(nullptr, [&] { grid.validate(); return 0; });
   if (grid.dimension() != dimension) section.fail(nullptr, fmt::format("the box has dimension {}, but the model {}", grid.dimension(), dimension));
-  if (const auto* n = flow.find("epsilon")) out.step.epsilon = flow.positive("epsilon", *n);
-  if (const auto* n = flow.find("bias_target")) out.step.bias_target = flow.positive("bias_target", *n);
-  if (const auto* n = flow.find("tolerance")) out.step.tolerance = flow.positive("tolerance", *n);
-  if (const auto* n = flow.find("interaction")) {
-    const std::string text = flow.text("interaction", *n);
-    if (text != "implicit" && text != "semi-implicit") flow.fail(n, fmt::format("'interaction' is '{}', but must be implicit or semi-implicit", text));
-    out.step.interaction = text == "implicit" ? InteractionScheme::implicit_outer : InteractionScheme::semi_implicit;
+  double bytes = 200, memory_limit = 0;
+  if (back_and_forth) {
+    BackAndForthStepOptions step;
+    if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
+    if (const auto* n = flow.find("max_iterations")) step.max_iterations = flow.count("max_iterations", *n);
+    bytes = BackAndForthStep::bytes_per_cell(dimension), memory_limit = step.memory_limit;
+    if (grid.boundary == Boundary::periodic) section.fail(section.find("boundary"), "the back-and-forth step needs no-flux walls; the entropic step takes periodic boxes");
+    flow.located(flow.find("step"), [&] { return BackAndForthStep(energy, step).options(); });  // refuses the energies it cannot take
+    out.step = step;
+  } else {
+    EntropicStepOptions step;
+    if (const auto* n = flow.find("epsilon")) step.epsilon = flow.positive("epsilon", *n);
+    if (const auto* n = flow.find("bias_target")) step.bias_target = flow.positive("bias_target", *n);
+    if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
+    if (const auto* n = flow.find("max_iterations")) step.max_iterations = flow.count("max_iterations", *n);
+    if (const auto* n = flow.find("interaction")) {
+      const std::string text = flow.text("interaction", *n);
+      if (text != "implicit" && text != "semi-implicit") flow.fail(n, fmt::format("'interaction' is '{}', but must be implicit or semi-implicit", text));
+      step.interaction = text == "implicit" ? InteractionScheme::implicit_outer : InteractionScheme::semi_implicit;
+    }
+    memory_limit = step.memory_limit;
+    out.step = step;
   }
-  const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
-  if (gib > out.step.memory_limit) {
-    section.fail(&cells, fmt::format("{:.3g} cells would take about {:.0f} GiB, but at most {:g} are allowed", static_cast<double>(grid.size()), gib, out.step.memory_limit));
+  const double gib = bytes * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  if (gib > memory_limit) {
+    section.fail(&cells, fmt::format("{:.3g} cells would take about {:.0f} GiB, but at most {:g} are allowed", static_cast<double>(grid.size()), gib, memory_limit));
   }
   const auto shared = std::make_shared<const Grid>(grid);
   if (const auto* node = initial.find("gaussian")) {
@@ -379,6 +410,7 @@ Config read_config(const std::filesystem::path& path) {
   const bool entropy = !energy || !energy->find("entropy") || energy->flag("entropy", *energy->find("entropy"));
   config.model = read_model(model, entropy);
   config.energy = read_energy(*config.model, energy ? &*energy : nullptr);
+  config.obstacles = energy && energy->find("obstacle");
   if (const auto* node = model.find("convexity_on")) {
     const Vector window = model.vector("convexity_on", *node);
     if (window.size() != 2 || !(window[0] < window[1]) || config.model->dimension() != 1) model.fail(node, "'convexity_on' must be [lower, upper], in one dimension");
@@ -387,16 +419,20 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["flow"].is_table()) {
     const Section flow(file, "flow", *root["flow"].as_table());
-    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "interaction"});
+    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "max_iterations", "interaction"});
     const toml::node& step = flow.need("step");
     const std::string name = flow.text("step", step);
-    const bool on_grid = name == "entropic", labelled = name == "particles";
+    const bool entropic = name == "entropic", back_and_forth = name == "back_and_forth", on_grid = entropic || back_and_forth, labelled = name == "particles";
     if (name != "gaussian" && name != "quantile" && !on_grid && !labelled) {
-      flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile, entropic or particles", name));
+      flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile, entropic, back_and_forth or particles", name));
     }
-    for (const char* key : {"epsilon", "bias_target", "tolerance", "interaction"}) {
-      if (flow.find(key) && !on_grid) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic step", key));
+    for (const char* key : {"epsilon", "bias_target", "interaction"}) {
+      if (flow.find(key) && !entropic) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic step", key));
     }
+    for (const char* key : {"tolerance", "max_iterations"}) {
+      if (flow.find(key) && !on_grid) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic and the back_and_forth step", key));
+    }
+    if (config.obstacles && !entropic) energy->fail(energy->find("obstacle"), fmt::format("the {} step takes no obstacles; the entropic step does", name));
     config.gaussian_step = name == "gaussian";
     config.flow.h = flow.positive("h", flow.need("h"));
     config.flow.steps = flow.count("steps", flow.need("steps"));
@@ -431,11 +467,11 @@ Config read_config(const std::filesystem::path& path) {
     if (on_grid) {
       if (!root["grid"].is_table()) throw ParseError(file, 1, 0, "the table [grid] is missing");
       flow.located(flow.find("scheme"), [&] {
-        if (config.flow.scheme != Scheme::jko) throw DomainError("the entropic step allows the scheme jko only");
-        if (config.flow.adaptive) throw DomainError("the entropic step allows fixed steps only");
+        if (config.flow.scheme != Scheme::jko) throw DomainError(fmt::format("the {} step allows the scheme jko only", name));
+        if (config.flow.adaptive) throw DomainError(fmt::format("the {} step allows fixed steps only", name));
         return 0;
       });
-      config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.model->dimension(), path.parent_path());
+      config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.energy, back_and_forth, path.parent_path());
     } else if (labelled) {
       std::optional<Section> particles;
       if (root["particles"].is_table()) particles.emplace(file, "particles", *root["particles"].as_table());
@@ -507,6 +543,7 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["simulate"].is_table()) {
     const Section simulate(file, "simulate", *root["simulate"].as_table());
+    if (config.obstacles) simulate.fail(nullptr, "the simulation of paths takes no obstacles: remove 'obstacle' from [energy]");
     simulate.allow({"dt", "n", "paths", "snapshots", "substeps", "start"});
     config.dt = simulate.positive("dt", simulate.need("dt"));
     config.observations = simulate.count("n", simulate.need("n"));

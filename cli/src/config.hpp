@@ -4,6 +4,7 @@
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/model.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/particle_step.hpp>
 
@@ -26,18 +27,19 @@ struct Claim {
 /// A flow of densities on a grid.
 struct GridFlow {
   GridDensity start;
-  EntropicStepOptions step;
+  std::variant<EntropicStepOptions, BackAndForthStepOptions> step;
 };
 
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
   FreeEnergy energy;                                 ///< of the model and [energy]
+  bool obstacles = false;                            ///< the energy has some, of which the model knows nothing
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
   std::variant<Gaussian, QuantileFunction, Particles> start;
   bool gaussian_step = false;
   std::optional<ParticleStepOptions> particles;      ///< for the particle step, whose start is Particles
-  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic step
+  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic and the back-and-forth step
   FlowOptions flow;
   std::vector<Claim> claims;
   // [simulate]

@@ -11,6 +11,7 @@
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
@@ -97,7 +98,8 @@ Problem make_problem(const Config& config, const Arguments& a) {
 
 template <class Step>
 Step make_step(const FreeEnergy& energy, const Config& config) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, config.grid->step);
+  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, std::get<EntropicStepOptions>(config.grid->step));
+  else if constexpr (std::is_same_v<Step, BackAndForthStep>) return Step(energy, std::get<BackAndForthStepOptions>(config.grid->step));
   else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
   else return Step(energy);
 }
@@ -144,7 +146,7 @@ int run(const Config& config, const Arguments& a) {
   using Measure = typename Step::Measure;
   const Problem problem = make_problem(config, a);
   const Measure start = [&] {
-    if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->start;
+    if constexpr (std::is_same_v<Measure, GridDensity>) return config.grid->start;
     else return std::get<Measure>(config.start);
   }();
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
@@ -217,6 +219,9 @@ void add_flow(CLI::App& app, int& status) {
     if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
     if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
+    } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {
+      if (!a->fit.empty() || !a->online.empty()) throw DomainError("flow: bands need a step with sensitivities: on grids the entropic step, not back_and_forth");
+      status = run<BackAndForthStep>(config, *a);
     } else if (config.grid) {
       status = run<EntropicStep>(config, *a);
     } else if (config.particles) {

@@ -298,10 +298,14 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       return text;
     };
     fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
-    if constexpr (std::is_same_v<Measure, GridDensity>) {
+    double gap = 0;
+    for (const FlowRecord& r : result.records) gap = std::isnan(r.step.gap) ? r.step.gap : std::max(gap, r.step.gap);
+    if (std::is_same_v<Measure, GridDensity> && std::isnan(gap)) {
       double violation = 0;
       for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
       fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
+    } else if (std::is_same_v<Measure, GridDensity> && std::isnan(bound)) {
+      fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2, since the energy's convexity constant is not known\n", gap);
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
       double residual = 0;
       for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);

@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fly")[0] == 2, "an unknown command is misuse")
 
     # Every example runs, and its JSON has the promised fields.
-    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml"]:
+    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "back_and_forth.toml", "obstacle.toml"]:
         out = folder / example
         status, _, err = run("flow", source / "docs/examples" / example, "--out", out)
         expect(status == 0, f"{example}: {status} {err}")
@@ -63,6 +63,55 @@ with tempfile.TemporaryDirectory() as name:
         expect(flow["status"] == "converged" and {"k", "t", "free_energy", "energies", "w2_moved", "residual", "gap", "w2_bound", "mass", "min_density", "mean", "covariance", "iterations", "seconds"} <= set(flow["steps"][0]), f"{example}: fields")
         expect(flow["configuration"] == (source / "docs/examples" / example).read_text(), f"{example}: configuration is kept")
         expect(not (out / "checkpoint.json").exists(), f"{example}: no checkpoint is left")
+
+    # The back-and-forth step: a certificate a step; what it does not take is one line.
+    text = (source / "docs/examples/back_and_forth.toml").read_text()
+    flow = json.loads((folder / "back_and_forth.toml/flow.json").read_text())
+    h, kappa = 0.05, (3 - 2**0.5) / 2  # the smaller eigenvalue of [[1, 1/2], [1/2, 2]]
+    for step in flow["steps"]:
+        expect(step["gap"] >= 0 and abs(step["w2_bound"] ** 2 * (1 + h * kappa) - 2 * h * step["gap"]) <= 1e-9 * step["gap"], f"back_and_forth: certificate {step['k']}")
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "back_and_forth: the energy falls")
+    status, shown, _ = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--out", folder / "certified")
+    expect(status == 0 and "largest W2 distance of a step from its exact minimiser: at most" in shown, "back_and_forth: the bound is printed")
+    for old, new, parts in [
+        ("[initial]", '[energy]\ncongestion = 2.0\n[initial]', ["config.toml:14:14", "congestion", "entropic"]),
+        ("[initial]", '[energy]\ninteraction = { potential = "x1^2+x2^2" }\n[initial]', ["config.toml:14:14", "interaction", "entropic"]),
+        ("[initial]", '[energy]\nobstacle = "x1+3"\n[initial]', ["config.toml:9:12", "no obstacles", "entropic"]),
+        ("cells = [64, 64]", 'cells = [64, 64]\nboundary = "periodic"', ["config.toml:22:12", "no-flux"]),
+        ("cells = [64, 64]", "cells = [8192, 8192]", ["config.toml:21:9", "GiB"]),
+        ("tolerance  = 1e-5", "epsilon = 1e-3", ["config.toml:16:11", "entropic"]),
+        ("h          = 0.05", 'scheme = "bdf2"\nh = 0.05', ["config.toml:13:10", "jko only"]),
+        ('"back_and_forth"', '"back_and_fort"', ["config.toml:12:14", "back_and_forth"]),
+    ]:
+        refused(["flow", config(text.replace(old, new)), "--out", folder / "nothing"], *parts)
+    refused(["flow", source / "docs/examples/back_and_forth.toml", "--fit", folder / "no.json", "--out", folder / "nothing"], "bands", "entropic")
+    status, _, err = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--step-error", "--out", folder / "certified")
+    expect(status == 0 and (folder / "certified/band_moments.csv").exists(), f"back_and_forth: the step error: {status} {err}")
+
+    # Obstacles: no mass inside, all of it outside, in the arrays as written; other steps and the simulation of paths refuse them.
+    text = (source / "docs/examples/obstacle.toml").read_text()
+    flow = json.loads((folder / "obstacle.toml/flow.json").read_text())
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "obstacles: the energy falls")
+    for k in (5, 20):
+        data = (folder / f"obstacle.toml/density_{k:06d}.npy").read_bytes()
+        values = struct.unpack(f"<{96 * 64}d", data[-8 * 96 * 64:])
+        inside = mass = 0
+        for j in range(64):
+            for i in range(96):
+                x, y, rho = -1.8 + 3.6 * (i + 0.5) / 96, -1.2 + 2.4 * (j + 0.5) / 64, values[i + 96 * j]
+                mass += rho * (3.6 / 96) * (2.4 / 64)
+                if min(((x + 0.4) / 0.15) ** 2 + ((y - 0.9) / 0.7) ** 2 - 1, ((x + 0.4) / 0.15) ** 2 + ((y + 0.9) / 0.7) ** 2 - 1, (x - 0.5) ** 2 + (y - 0.1) ** 2 - 0.04) < -1e-12:
+                    inside = max(inside, rho)
+        expect(inside == 0 and abs(mass - 1) < 1e-12, f"obstacles: mass {mass}, inside {inside}")
+    for old, new, parts in [
+        ("((x1+0.4)/0.15)^2 + ((x2-0.9)/0.7)^2 - 1", "x1 + a", ["config.toml:10", "'a'"]),
+        ("(x1-0.5)^2 + (x2-0.1)^2 - 0.04", "(x1-0.5", ["config.toml:13", "column"]),
+        ("(x1-0.5)^2 + (x2-0.1)^2 - 0.04", "-1 - x1^2", ["+infinity on every cell"]),
+        ("obstacle =", "obstacles =", ["config.toml:10", "obstacle"]),
+    ]:
+        refused(["flow", config(text.replace(old, new)), "--out", folder / "nothing"], *parts)
+    refused(["flow", config(good.replace("[initial]", '[energy]\nobstacle = "x + 5"\n[initial]')), "--out", folder / "nothing"], "config.toml:8", "quantile", "no obstacles")
+    refused(["simulate", config(text + "[simulate]\ndt = 0.1\nn = 5\n")], "[simulate]", "obstacle")
 
     # Particles: files, figure, a start from a CSV, and bad input with its place.
     out = folder / "particles"

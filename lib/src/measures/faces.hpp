@@ -9,16 +9,12 @@ template <class Visit>
 void for_each_face(const Grid& grid, const Visit& visit) {
   Index stride = 1;
   for (int a = 0; a < grid.dimension(); ++a) {
-    const Index n = grid.cells[static_cast<std::size_t>(a)], outer = grid.size() / (n * stride);
+    const Index n = grid.cells[static_cast<std::size_t>(a)];
     const double width = grid.width(a);
-    for (Index o = 0; o < outer; ++o) {
-      const Index line = o * n * stride;
-      for (Index k = 0; k + 1 < n; ++k) {
-        for (Index i = line + k * stride; i < line + (k + 1) * stride; ++i) visit(i, i + stride, width);
-      }
-      if (grid.boundary == Boundary::periodic && n > 1) {
-        for (Index i = line; i < line + stride; ++i) visit(i + (n - 1) * stride, i, width);
-      }
+    for (Index begin = 0; begin < grid.size(); begin += n * stride) {
+      const Index last = begin + (n - 1) * stride;
+      for (Index i = begin; i < last; ++i) visit(i, i + stride, width);
+      for (Index i = last; i < last + stride && grid.boundary == Boundary::periodic && n > 1; ++i) visit(i, i - (n - 1) * stride, width);
     }
     stride *= n;
   }

@@ -32,8 +32,11 @@ Vector potential_on(const FreeEnergy& energy, const Grid& grid) {
 void BackAndForthStepOptions::validate() const {
   check_positive("back_and_forth_step", "tolerance", tolerance);
   check_at_least("back_and_forth_step", "max_iterations", max_iterations, 1);
+  check_positive("back_and_forth_step", "memory_limit", memory_limit);
   check_at_least("back_and_forth_step", "threads", threads, 1);
 }
+
+double BackAndForthStep::bytes_per_cell(int dimension) { return dimension == 1 ? 1200 : dimension == 2 ? 550 : 750; }
 
 /// h/V times the dual, so that its gradient is rho_phi - q per cell.
 class BackAndForthStep::Dual : public TransportDual {
@@ -165,6 +168,8 @@ StepResult<GridDensity> BackAndForthStep::advance(const GridDensity& from, doubl
   check_positive("back_and_forth_step", "step size h", h);
   if (from.dimension() == 0) throw DomainError("back_and_forth_step: the start is empty");
   if (from.grid().boundary != Boundary::no_flux) throw DomainError("back_and_forth_step: the grid is periodic, but only no-flux walls are solved");
+  const double cells = static_cast<double>(from.grid().size()), gib = bytes_per_cell(from.dimension()) * cells / std::ldexp(1.0, 30);
+  if (gib > options_.memory_limit) throw DomainError(fmt::format("back_and_forth_step: {:.3g} cells would take about {:.1f} GiB, but memory_limit is {:g}", cells, gib, options_.memory_limit));
   Dual dual(energy_, from, h, options_.threads);
   const double volume = dual.volume;
   report_ = {};

@@ -5,6 +5,7 @@
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
+#include "../measures/grid_transfer.hpp"
 
 #include <fmt/format.h>
 
@@ -126,21 +127,21 @@ JKO_VECTOR_CLONES double largest(const double* x, Index n) {
   for (; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
   return *std::max_element(top, top + lanes);
 }
-/// x += step p, r -= step q; adds w r^2 to the sum.
-JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum) {
+/// x += step p, r -= step q; adds w r^2 to the sum and w |r| to the other.
+JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum,
+                               double* __restrict absolute) {
   Index i = 0;
+  const auto one = [&](Index j, int l) {
+    x[j] += step * p[j];
+    r[j] -= step * q[j];
+    const double weighted = w[j] * r[j];
+    sum[l] += weighted * r[j];
+    absolute[l] += weighted > 0.0 ? weighted : -weighted;
+  };
   for (; i + lanes <= n; i += lanes) {
-    for (int l = 0; l < lanes; ++l) {
-      x[i + l] += step * p[i + l];
-      r[i + l] -= step * q[i + l];
-      sum[l] += w[i + l] * r[i + l] * r[i + l];
-    }
+    for (int l = 0; l < lanes; ++l) one(i + l, l);
   }
-  for (; i < n; ++i) {
-    x[i] += step * p[i];
-    r[i] -= step * q[i];
-    sum[0] += w[i] * r[i] * r[i];
-  }
+  for (; i < n; ++i) one(i, 0);
 }
 JKO_VECTOR_CLONES void combine(const double* r, double beta, Index n, double* __restrict p) {
   for (Index i = 0; i < n; ++i) p[i] = r[i] + beta * p[i];
@@ -183,9 +184,22 @@ double chosen_epsilon(const GridDensity& from, double bias_target) {
 /// The dual problem of one step and everything kept between its evaluations.
 class EntropicStep::Work {
  public:
-  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), energy_(energy, grid_), threads_(threads) {}
+  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), free_energy_(energy), threads_(threads) {}
 
-  [[nodiscard]] const GridEnergy& energy() const { return energy_; }
+  /// Built at the first call: coarser grids need none.
+  [[nodiscard]] const GridEnergy& energy() const {
+    if (!energy_) energy_ = std::make_unique<const GridEnergy>(free_energy_, grid_);
+    return *energy_;
+  }
+  /// The work on a coarser grid of the same box, kept.
+  [[nodiscard]] Work& coarser(const Grid& grid) {
+    for (const auto& work : coarser_) {
+      if (*work->grid_ == grid) return *work;
+    }
+    if (coarser_.size() >= 6) coarser_.erase(coarser_.begin());
+    coarser_.push_back(std::make_unique<Work>(free_energy_, std::make_shared<const Grid>(grid), threads_));
+    return *coarser_.back();
+  }
   [[nodiscard]] const std::shared_ptr<const Grid>& grid() const { return grid_; }
 
   /// Scalings of the last solve.
@@ -218,7 +232,7 @@ class EntropicStep::Work {
     for (Index i = 0; i < potential.size(); ++i) low = std::min(low, potential[i]);
     shifted.resize(potential.size());
     for (Index i = 0; i < potential.size(); ++i) shifted[i] = potential[i] == infinity ? obstacle : std::min(r * (potential[i] - low), 1e100);
-    const FreeEnergy& f = energy_.energy();
+    const FreeEnergy& f = free_energy_;
     proximal = {};
     if (f.entropy()) proximal.a += r / f.entropy()->beta;
     if (const auto* part = f.porous_medium()) {
@@ -247,6 +261,10 @@ class EntropicStep::Work {
       log_b[i] = l == -infinity || shifted[i] == obstacle ? -infinity : l - (proximal.a * l + pressure + shifted[i]);
       if (congestion.size() > 0) log_b[i] -= congestion[i] / epsilon;
     }
+    return start_from_scaling();
+  }
+  /// Likewise from log b as it stands.
+  [[nodiscard]] bool start_from_scaling() {
     from_logarithms(log_b, b);
     apply(b, t);
     bool reached = false;
@@ -323,17 +341,19 @@ class EntropicStep::Work {
   }
 
   /// Conjugate gradients for x - M x = rhs in L2(weight), M x = K[b (1 - d) q]/t, q = K[a x]/s, until the residual's norm is `reduction` of the first.
-  /// Returns the iterations used; q stays in `average`.
-  int solve(const Vector& rhs, double reduction, int limit, Vector& x) {
+  /// Ends also where int |residual| weight dx <= absolute. Returns the iterations used; q stays in `average`.
+  int solve(const Vector& rhs, double reduction, double absolute, int limit, Vector& x) {
     const Index n = rhs.size();
     x.setZero(n);
     residual_ = rhs;
     direction_ = rhs;
     image_.resize(n);
+    absolute_.assign(static_cast<std::size_t>((n + block - 1) / block), 0.0);
     double norm = reduce([&](Index i, Index count, double* sum) { add_dot(weight.data() + i, residual_.data() + i, residual_.data() + i, count, sum); });
     const double goal = reduction * reduction * norm;
     int iterations = 0;
-    while (norm > goal && norm > 0 && iterations < limit) {
+    double left = infinity;
+    while (norm > goal && norm > 0 && left > absolute && iterations < limit) {
       ++iterations;
       average_over_plan(direction_);
       const double curvature = reduce([&](Index i, Index count, double* sum) {
@@ -342,8 +362,13 @@ class EntropicStep::Work {
       if (!(curvature > 0)) break;
       const double step = norm / curvature;
       const double next = reduce([&](Index i, Index count, double* sum) {
-        descend(step, direction_.data() + i, image_.data() + i, weight.data() + i, count, x.data() + i, residual_.data() + i, sum);
+        double off[lanes]{};
+        descend(step, direction_.data() + i, image_.data() + i, weight.data() + i, count, x.data() + i, residual_.data() + i, sum, off);
+        absolute_[static_cast<std::size_t>(i / block)] = total(off);
       });
+      left = 0;
+      for (const double part : absolute_) left += part;
+      left *= grid_->cell_volume();
       const double beta = next / norm;
       norm = next;
       run([&](Index i, Index count) { combine(residual_.data() + i, beta, count, direction_.data() + i); });
@@ -452,10 +477,12 @@ class EntropicStep::Work {
 
   static constexpr Index block = 4096;
   std::shared_ptr<const Grid> grid_;
-  GridEnergy energy_;
+  FreeEnergy free_energy_;
+  mutable std::unique_ptr<const GridEnergy> energy_;
+  std::vector<std::unique_ptr<Work>> coarser_;
   int threads_;
   std::vector<std::pair<std::pair<double, double>, std::unique_ptr<SeparableKernel>>> kernels_;
-  std::vector<double> sums_, parts_;
+  std::vector<double> sums_, parts_, absolute_;
   Vector residual_, direction_, image_, step_, old_alpha_, old_delta_;
   ScaledField scaled_, first_, second_;
 };
@@ -488,6 +515,22 @@ double largest_level(const Grid& grid) {
   return 0.04 * side * side;
 }
 
+/// The coarsest grid of the box on which the sampled kernel of variance epsilon is a heat kernel: cells of sqrt(epsilon/0.75), where sampling errs by
+/// 2 exp(-2 pi^2 0.75) = 7e-7, far below what a start needs.
+Grid coarsened(const Grid& grid, double epsilon) {
+  Grid coarse = grid;
+  for (int a = 0; a < grid.dimension(); ++a) {
+    Index& n = coarse.cells[static_cast<std::size_t>(a)];
+    const double side = grid.upper[a] - grid.lower[a];
+    const auto most = static_cast<Index>(std::sqrt(epsilon / 0.75) / side * static_cast<double>(n));
+    if (most < 2) continue;
+    Index ratio = most;
+    while (n % ratio != 0) --ratio;
+    n = 2 * ratio > most ? n / ratio : static_cast<Index>(std::ceil(static_cast<double>(n) / static_cast<double>(most)));
+  }
+  return coarse;
+}
+
 }  // namespace
 
 /// Maximises the dual from the scalings present. `limit` is in kernel applications.
@@ -502,8 +545,8 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
     bool scaled = violation > 0.3 && scalings < 4;
     if (!scaled) {
       const double before = dual, off = violation;
-      const double reduction = std::max(0.3 * tolerance / violation, std::min(0.1, violation));
-      solve(delta, reduction, 200, step_);
+      // The first marginal is first e^{delta}: to first order the violation that the step leaves is int |residual| weight.
+      solve(delta, std::min(0.1, violation), 0.5 * tolerance, 200, step_);
       ++newton_steps;
       // The quadratic model is trusted for a factor e^10; cells that are off by more go on with their scaling step.
       for (Index i = 0; i < step_.size(); ++i) {
@@ -600,9 +643,10 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   double radius = default_radius;
   Vector potential = w.energy().potential();
   Vector acting = interacts ? w.energy().interaction(options_.interaction == InteractionScheme::semi_implicit ? from.values() : density) : Vector();
-  Vector logarithm(n), coarser;
+  Vector logarithm;
   const auto take_logarithm = [&](const Vector& v) {
-    for (Index i = 0; i < n; ++i) logarithm[i] = v[i] > 0 ? std::log(v[i]) : -infinity;
+    logarithm.resize(v.size());
+    for (Index i = 0; i < v.size(); ++i) logarithm[i] = v[i] > 0 ? std::log(v[i]) : -infinity;
   };
   take_logarithm(density);
 
@@ -611,6 +655,13 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   for (int outer = 0; outer < outers; ++outer) {
     ++report_.outer_iterations;
     const Vector linear = interacts ? Vector(potential + acting) : potential;
+    // Coarser problems first, each the start of the next: larger epsilons down by fours, then the coarsest grid that epsilon itself allows. Their solutions
+    // need not be good: where one fails, the next begins with what there is.
+    struct Stage {
+      double epsilon, reach;
+      Grid grid;
+    };
+    std::vector<Stage> stages;
     if (outer == 0) {
       w.set_problem(h, epsilon, radius, linear);
       int level = 0;
@@ -621,43 +672,83 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
           stiff /= 4;
         }
       }
-      double level_radius = default_radius;
-      while (level >= 0) {
+      for (; level >= 0; --level) {
         const double here = epsilon * std::pow(4.0, level);
-        w.set_problem(h, here, level > 0 ? level_radius : radius, linear);
-        if (!w.start_from(logarithm)) {
+        const Grid coarse = coarsened(grid, here);
+        if (level > 0 || 5 * coarse.size() <= 2 * n) stages.push_back({here, default_radius, coarse});
+      }
+    }
+    double reach = default_radius;
+    Vector before;  // log rho of the last larger epsilon
+    const Grid* before_grid = nullptr;
+    Vector congested, scaling;
+    for (std::size_t k = 0; k < stages.size(); ++k) {
+      const Stage& stage = stages[k];
+      Work& c = stage.grid == grid ? w : w.coarser(stage.grid);
+      const int applied = w.applications, stepped = w.newton_steps;
+      const double next_epsilon = k + 1 < stages.size() ? stages[k + 1].epsilon : epsilon;
+      const Grid& next_grid = k + 1 < stages.size() ? stages[k + 1].grid : grid;
+      c.applications = c.newton_steps = 0;
+      c.set_start(sampled(grid, stage.grid, from.values()));
+      const Vector acts = interpolated(grid, stage.grid, linear);
+      if (k == 0) {
+        density = sampled(grid, stage.grid, density);
+        take_logarithm(density);
+      }
+      c.congestion = congested;
+      const double goal = std::max(options_.tolerance, stage.epsilon > epsilon ? 1e-4 : 1e-5);
+      Status reached = Status::not_run;
+      for (;; reach = std::min(2 * reach, largest_radius)) {
+        c.set_problem(h, stage.epsilon, reach, acts);
+        if (!c.start_from(logarithm)) break;
+        reached = c.maximise(goal, limit);
+        // Where it fails the plan may need a longer reach: without it the dual is unbounded.
+        if (reached == Status::converged || reach >= largest_radius || c.applications >= limit) break;
+      }
+      w.applications = applied + c.applications;
+      w.newton_steps = stepped + c.newton_steps;
+      Vector better = reached == Status::converged ? c.y : logarithm;
+      if (reached == Status::converged) {
+        c.keep_congestion();
+        if (next_epsilon < stage.epsilon) {
+          // How far mass moves is seen here already, blurred by twice the next level's deviation: the reach of all but 0.3 % of it, and 2.5 deviations.
+          double next = default_radius;
+          while (next < largest_radius && 0.5 * (next - 2.5) < reach && c.mass_beyond(0.5 * (next - 2.5)) > 3e-3) next = std::min(1.15 * next, largest_radius);
+          reach = next;
+          // log rho is a + b epsilon^2 + ...: extrapolated from this level and the one before to the next.
+          if (before.size() > 0) {
+            const Vector last = interpolated(*before_grid, stage.grid, before);
+            for (Index i = 0; i < last.size(); ++i) {
+              // epsilon^2 falls by 16 from level to level: the next change is a sixteenth of the last.
+              const double change = (c.y[i] - last[i]) / 16;
+              if (std::abs(change) < 1) better[i] += change;
+            }
+          }
+          before = c.y;
+          before_grid = &stage.grid;
+        }
+      }
+      scaling = reached == Status::converged && next_epsilon == stage.epsilon ? interpolated(stage.grid, next_grid, c.log_b) : Vector();
+      logarithm = interpolated(stage.grid, next_grid, better);
+      congested = c.congestion.size() > 0 ? interpolated(stage.grid, next_grid, c.congestion) : Vector();
+    }
+    radius = std::max(radius, reach);
+    w.set_problem(h, epsilon, radius, linear);
+    w.congestion = congested;
+    if (outer == 0) {
+      for (;; radius = std::min(2 * radius, largest_radius)) {
+        w.set_problem(h, epsilon, radius, linear);
+        if (scaling.size() > 0) {
+          for (Index i = 0; i < n; ++i) w.log_b[i] = w.shifted[i] == obstacle ? -infinity : scaling[i];
+        }
+        if (!(scaling.size() > 0 ? w.start_from_scaling() : w.start_from(logarithm))) {
           status = Status::not_finite;
           break;
         }
-        // A coarser level is as good as its bias; 1e-3 of mass is below it.
-        status = w.maximise(level > 0 ? std::max(1e-3, options_.tolerance) : options_.tolerance, limit);
-        if (status != Status::converged) {
-          // The plan may need a longer reach: without it the dual is unbounded.
-          double& reach = level > 0 ? level_radius : radius;
-          if (reach >= largest_radius || w.applications >= limit) break;
-          reach = std::min(2 * reach, largest_radius);
-          continue;
-        }
-        if (level == 0) break;
-        // How far mass moves is seen here already, blurred by twice the next level's deviation: the reach of all but 0.3 % of it, and 2.5 deviations.
-        double next = default_radius;
-        while (next < largest_radius && 0.5 * (next - 2.5) < level_radius && w.mass_beyond(0.5 * (next - 2.5)) > 3e-3) next = std::min(1.15 * next, largest_radius);
-        (level == 1 ? radius : level_radius) = next;
-        // log rho is a + b epsilon^2 + ...: extrapolated from this level and the one before to the next.
-        logarithm = w.y;
-        w.keep_congestion();
-        if (coarser.size() > 0) {
-          for (Index i = 0; i < n; ++i) {
-            // epsilon^2 falls by 16 from level to level: the next change is a sixteenth of the last.
-            const double change = (w.y[i] - coarser[i]) / 16;
-            if (std::abs(change) < 1) logarithm[i] += change;
-          }
-        }
-        coarser = w.y;
-        --level;
+        status = w.maximise(options_.tolerance, limit);
+        if (status == Status::converged || radius >= largest_radius || w.applications >= limit) break;
       }
     } else {
-      w.set_problem(h, epsilon, radius, linear);
       status = w.maximise(options_.tolerance, limit);
     }
     // Grow the kernel until what moves fits inside it. Mass beyond its edge cannot be seen; from two distances before it the tail, which falls
@@ -689,6 +780,19 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.iterations = (w.applications + 1) / 2;
   result.status = status;
   result.residual = w.violation;
+  if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
+    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do.
+    EntropicStepOptions larger = options_;
+    for (larger.epsilon = 4 * epsilon; larger.epsilon < largest_level(grid); larger.epsilon *= 4) {
+      EntropicStep other(energy_, larger);
+      auto next = other.advance(from, h, guess);
+      if (!is_success(next.status)) continue;
+      report_ = other.report_;
+      report_.raised = true;
+      work_ = other.work_;
+      return next;
+    }
+  }
   if (!std::isfinite(w.mass) || !(w.mass > 0.5)) {
     if (is_success(status)) result.status = Status::not_finite;
     return result;
@@ -696,6 +800,19 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   // The second marginal's mass differs from one by at most the residual; a density has mass one.
   Vector values = w.rho / w.mass;
   values /= values.sum() * volume;
+  if (const auto* part = energy_.congestion()) {
+    // Scaling may lift full cells above rho_max by the residual: what is cut there goes to the others in proportion, which converges geometrically.
+    for (int k = 0; k < 50 && values.maxCoeff() > part->max_density; ++k) {
+      double full = 0, rest = 0;
+      for (double& v : values) {
+        v = std::min(v, part->max_density);
+        (v == part->max_density ? full : rest) += v;
+      }
+      const double factor = (1 / volume - full) / rest;
+      if (!(rest > 0) || !(factor >= 1)) break;
+      for (double& v : values) v = v == part->max_density ? v : v * factor;
+    }
+  }
   result.measure = GridDensity(from.grid_ptr(), std::move(values));
   const Vector& rho = result.measure.values();
   double cost = 0;
@@ -761,7 +878,7 @@ Matrix EntropicStep::tangent(const ConstMatrixRef& from_tangent, const ConstMatr
       Vector drive = (1 - w.damping.array()) * force.array();
       if (enters) drive.array() += w.damping.array() * entering.array();
       source = start + w.pulled_back(drive);
-      w.solve(source, 1e-10, 1000, x);
+      w.solve(source, 1e-10, 0, 1000, x);
       w.average_over_plan(x);
       Vector response = w.average;
       if (enters) response += entering;

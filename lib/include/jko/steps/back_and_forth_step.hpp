@@ -11,6 +11,7 @@ struct BackAndForthStepOptions {
   /// Stops when int |rho_phi - q| dx <= tolerance: rho_phi the density of the potential phi, q the push-forward of the start (see below).
   double tolerance = 1e-6;
   int max_iterations = 200;  ///< of the ascent, >= 1
+  double memory_limit = 16;  ///< GiB; larger grids (bytes_per_cell below) are refused
   int threads = 1;           ///< >= 1; the bits do not depend on it
   void validate() const;
 };
@@ -52,6 +53,9 @@ class BackAndForthStep {
   explicit BackAndForthStep(FreeEnergy energy, BackAndForthStepOptions options = {});
 
   [[nodiscard]] const FreeEnergy& energy() const { return energy_; }
+  [[nodiscard]] const BackAndForthStepOptions& options() const { return options_; }
+  /// What advance() holds at most: peak resident memory at 5e5 cells of 2-D and 4e5 of 3-D (473, 691; 1088 on a line of 1e6), and a tenth for the potential.
+  [[nodiscard]] static double bytes_per_cell(int dimension);
   void set_parameters(const ConstVectorRef& parameters);
   [[nodiscard]] EnergyValue energy_value(const GridDensity& measure) const;
   /// h > 0. Throws for periodic grids, another dimension, and potentials that are not finite at the cell centres.

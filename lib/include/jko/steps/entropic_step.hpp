@@ -21,7 +21,7 @@ enum class BiasEstimate {
 };
 
 struct EntropicStepOptions {
-  /// Strength of the regularisation, in x^2; 0 chooses it (chosen_epsilon below).
+  /// Strength of the regularisation, in x^2; 0 chooses it (chosen_epsilon below; where that fails, 4, 16, ... times as much, see EntropicReport::raised).
   double epsilon = 0;
   /// L1 distance to the unregularised minimiser that a chosen epsilon aims at.
   double bias_target = 1e-5;
@@ -39,6 +39,7 @@ struct EntropicStepOptions {
 /// What the last advance() did beyond its StepReport.
 struct EntropicReport {
   double epsilon = 0;            ///< used
+  bool raised = false;           ///< epsilon is larger than chosen_epsilon(): mass moves too far for that one, and the bias exceeds bias_target
   double bias = std::numeric_limits<double>::quiet_NaN();  ///< estimated L1 distance to the unregularised minimiser, where asked for; for orders p < 2 in
                                                            ///< epsilon (fronts) it is 3/(2^p - 1) too small
   double radius = 0;             ///< of the truncated kernel, in standard deviations sqrt(epsilon)

@@ -6,6 +6,7 @@
 #include <jko/models/model.hpp>
 #include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
+#include <jko/steps/finite_volume_step.hpp>
 #include <jko/steps/particle_step.hpp>
 
 #include <filesystem>
@@ -27,7 +28,7 @@ struct Claim {
 /// A flow of densities on a grid.
 struct GridFlow {
   GridDensity start;
-  std::variant<EntropicStepOptions, BackAndForthStepOptions> step;
+  std::variant<EntropicStepOptions, BackAndForthStepOptions, FiniteVolumeStepOptions> step;
 };
 
 struct Config {
@@ -38,8 +39,9 @@ struct Config {
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
   std::variant<Gaussian, QuantileFunction, Particles> start;
   bool gaussian_step = false;
+  bool affine_step = false;                          ///< the start is Particles
   std::optional<ParticleStepOptions> particles;      ///< for the particle step, whose start is Particles
-  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic and the back-and-forth step
+  std::optional<GridFlow> grid;                      ///< instead of `start`, for the steps on grids
   FlowOptions flow;
   std::vector<Claim> claims;
   // [simulate]

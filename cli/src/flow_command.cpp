@@ -11,6 +11,7 @@
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
+#include <jko/steps/affine_step.hpp>
 #include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
@@ -100,6 +101,7 @@ template <class Step>
 Step make_step(const FreeEnergy& energy, const Config& config) {
   if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, std::get<EntropicStepOptions>(config.grid->step));
   else if constexpr (std::is_same_v<Step, BackAndForthStep>) return Step(energy, std::get<BackAndForthStepOptions>(config.grid->step));
+  else if constexpr (std::is_same_v<Step, FiniteVolumeStep>) return Step(energy, std::get<FiniteVolumeStepOptions>(config.grid->step));
   else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
   else return Step(energy);
 }
@@ -222,8 +224,12 @@ void add_flow(CLI::App& app, int& status) {
     } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {
       if (!a->fit.empty() || !a->online.empty()) throw DomainError("flow: bands need a step with sensitivities: on grids the entropic step, not back_and_forth");
       status = run<BackAndForthStep>(config, *a);
+    } else if (config.grid && std::holds_alternative<FiniteVolumeStepOptions>(config.grid->step)) {
+      status = run<FiniteVolumeStep>(config, *a);
     } else if (config.grid) {
       status = run<EntropicStep>(config, *a);
+    } else if (config.affine_step) {
+      status = run<AffineStep>(config, *a);
     } else if (config.particles) {
       status = run<ParticleStep>(config, *a);
     } else {

@@ -305,7 +305,7 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
       fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
     } else if (std::is_same_v<Measure, GridDensity> && std::isnan(bound)) {
-      fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2, since the energy's convexity constant is not known\n", gap);
+      fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2: the step's distance is not W2, or the energy's convexity constant is not known\n", gap);
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
       double residual = 0;
       for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);
@@ -313,7 +313,7 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
     } else if (std::isnan(bound)) {
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
-      fmt::print("largest W2 distance of a step from its exact minimiser: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
+      fmt::print("largest W2 distance of a step from the exact minimiser of its problem: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
     }
     fmt::print("results in {}\n", files.folder.string());
   }

@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fly")[0] == 2, "an unknown command is misuse")
 
     # Every example runs, and its JSON has the promised fields.
-    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "back_and_forth.toml", "obstacle.toml"]:
+    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "back_and_forth.toml", "obstacle.toml", "finite_volume.toml", "affine.toml"]:
         out = folder / example
         status, _, err = run("flow", source / "docs/examples" / example, "--out", out)
         expect(status == 0, f"{example}: {status} {err}")
@@ -72,7 +72,7 @@ with tempfile.TemporaryDirectory() as name:
         expect(step["gap"] >= 0 and abs(step["w2_bound"] ** 2 * (1 + h * kappa) - 2 * h * step["gap"]) <= 1e-9 * step["gap"], f"back_and_forth: certificate {step['k']}")
     expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "back_and_forth: the energy falls")
     status, shown, _ = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--out", folder / "certified")
-    expect(status == 0 and "largest W2 distance of a step from its exact minimiser: at most" in shown, "back_and_forth: the bound is printed")
+    expect(status == 0 and "largest W2 distance of a step from the exact minimiser of its problem: at most" in shown, "back_and_forth: the bound is printed")
     for old, new, parts in [
         ("[initial]", '[energy]\ncongestion = 2.0\n[initial]', ["config.toml:14:14", "congestion", "entropic"]),
         ("[initial]", '[energy]\ninteraction = { potential = "x1^2+x2^2" }\n[initial]', ["config.toml:14:14", "interaction", "entropic"]),
@@ -87,6 +87,20 @@ with tempfile.TemporaryDirectory() as name:
     refused(["flow", source / "docs/examples/back_and_forth.toml", "--fit", folder / "no.json", "--out", folder / "nothing"], "bands", "entropic")
     status, _, err = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--step-error", "--out", folder / "certified")
     expect(status == 0 and (folder / "certified/band_moments.csv").exists(), f"back_and_forth: the step error: {status} {err}")
+
+    # The finite-volume step: certified, falling, and bands from a fit's covariance; the affine step keeps to its options.
+    flow = json.loads((folder / "finite_volume.toml/flow.json").read_text())
+    expect(all(0 <= step["gap"] < 1e-8 and step["w2_bound"] is None for step in flow["steps"]), "finite_volume: gaps")
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "finite_volume: the energy falls")
+    expect(all(abs(step["mass"] - 1) < 1e-12 for step in flow["steps"]), "finite_volume: mass")
+    text = (source / "docs/examples/finite_volume.toml").read_text()
+    refused(["flow", config(text.replace("obstacle =", "congestion = 2.0\nobstacle =")), "--out", folder / "nothing"], "congestion", "entropic")
+    refused(["flow", config(text.replace("h = 0.25", "h = 0.25\nepsilon = 0.1")), "--out", folder / "nothing"], "epsilon", "entropic")
+    text = (source / "docs/examples/affine.toml").read_text()
+    flow = json.loads((folder / "affine.toml/flow.json").read_text())
+    expect(all(step["w2_bound"] < 1e-9 for step in flow["steps"]), "affine: certified")
+    refused(["flow", config(text.replace("count = 500", "bandwidth = 1.0")), "--out", folder / "nothing"], "bandwidth")
+    refused(["flow", config(text.replace("[initial]", "[energy]\nentropy = false\n[initial]")), "--out", folder / "nothing"], "no entropy")
 
     # Obstacles: no mass inside, all of it outside, in the arrays as written; other steps and the simulation of paths refuse them.
     text = (source / "docs/examples/obstacle.toml").read_text()

@@ -135,6 +135,10 @@ Steepness steepness_of(const ParticleStep& step, const Particles& m) {
   } else if (m.dimension() > 1 && step.energy().interaction()) {
     out.unknown = "with an interaction it is a theorem in one dimension only";
   }
+  if (const auto* part = step.energy().interaction()) {
+    const auto convexity = part->kernel->convexity(part->theta);
+    if (!convexity || convexity->kappa < 0) out.unknown = "the interaction is not known to be convex";
+  }
   if (!out.unknown.empty()) return out;
   out.value = step.particle_energy().slope(m).gradient.colwise().norm().maxCoeff();
   // Of one gradient: its terms are bounded by |.| in L2(w) over the square root of the least weight.

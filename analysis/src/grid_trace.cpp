@@ -90,7 +90,7 @@ FlowTrace trace_grid_flow(Step step, const GridDensity& start, double h, int ste
   return trace;
 }
 
-FlowTrace trace_refined(FlowTrace fine, const std::vector<FlowTrace>& others) {
+FlowTrace trace_refined(FlowTrace fine, const std::vector<FlowTrace>& others, SolverErrors solver) {
   for (const FlowTrace& other : others) {
     if (other.status != Status::converged) fine.status = other.status;
     if (fine.status != Status::converged) return fine;
@@ -106,6 +106,9 @@ FlowTrace trace_refined(FlowTrace fine, const std::vector<FlowTrace>& others) {
     }
     fine.energy_error += energy, fine.slope_error += slope, fine.distance_error += distance, fine.lipschitz_error += lipschitz;
     if (std::isfinite(fine.minimum) && std::isfinite(other.minimum)) fine.minimum_error += std::abs(fine.minimum - other.minimum);
+  }
+  if (solver == SolverErrors::compared) {
+    for (auto& step : fine.steps) step.residual = step.gap = step.w2_bound = step.residual_sup = 0;
   }
   return fine;
 }

@@ -20,6 +20,7 @@ const std::vector<Study>& studies() {
       {"order-in-h", "Order of JKO, BDF2 and VIM in the step size", order_in_h},
       {"corrector", "The first-order corrector of JKO", corrector},
       {"inequalities", "Inequalities of JKO steps and flows", inequalities, own_case_settings()},
+      {"grid-flows", "Inequalities of JKO flows on grids and particles", grid_flows},
       {"functional-inequalities", "Functional inequalities, their constants and the decay of JKO", functional_inequalities, own_case_settings()},
       {"inexact-jko", "JKO with inexact steps, and flow models run backwards", inexact_jko},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline},

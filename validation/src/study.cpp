@@ -28,6 +28,7 @@ const std::vector<Study>& studies() {
       {"estimators", "Estimators: reported covariances against replications", estimators},
       {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},
       {"online-limits", "Limit law of online statistical JKO, any potential", online_limits, own_case_settings()},
+      {"plane-limits", "Limit laws of statistical JKO in the plane: Gaussians and grids", plane_limits},
       {"regimes", "Joint regimes of batch size and step size", regimes, own_case_settings()},
       {"stationary", "Limit laws at rest: spectral law and the cost of learning online", stationary_limits, own_case_settings()},
       {"offline-design", "Offline limits at scale: ten sample sizes, ten step sizes, two models", offline_design, {}, true},

@@ -18,6 +18,7 @@ namespace jko::validation {
 [[nodiscard]] StudyResult online(const StudyOptions& options);
 [[nodiscard]] StudyResult offline_limits(const StudyOptions& options);
 [[nodiscard]] StudyResult online_limits(const StudyOptions& options);
+[[nodiscard]] StudyResult plane_limits(const StudyOptions& options);
 [[nodiscard]] StudyResult regimes(const StudyOptions& options);
 [[nodiscard]] StudyResult stationary_limits(const StudyOptions& options);
 [[nodiscard]] StudyResult offline_design(const StudyOptions& options);

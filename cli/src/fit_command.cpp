@@ -119,6 +119,7 @@ void add_derived(const Fit& fit, const Arguments& a, Extras& out) {
 void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   if (!a.residuals) return;
   if (!problem.diffusion && !(problem.model && problem.model->dimension() == 1)) throw DomainError("fit: --residuals needs a one-dimensional path");
+  if (!problem.likelihood) throw DomainError(fmt::format("fit: --residuals needs a transition likelihood, which {} is not", problem.estimator));
   const Vector u = problem.diffusion ? estimators::transforms(problem.panel, problem.diffusion->with_parameters(fit.estimate), problem.transition)
                                      : estimators::transforms(problem.panel, problem.model->with_parameters(fit.estimate), problem.transition);
   if (!u.allFinite()) {
@@ -135,7 +136,7 @@ void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, E
 /// Is the spacing too coarse for the pseudo-likelihood that was used?
 void add_recommendation(const Problem& problem, Fit& fit, Extras& out) {
   using estimators::Transition;
-  if (problem.panel.empty() || problem.transition == Transition::exact || problem.transition == Transition::fokker_planck || !is_success(fit.status)) return;
+  if (!problem.likelihood || problem.panel.empty() || problem.transition == Transition::exact || problem.transition == Transition::fokker_planck || !is_success(fit.status)) return;
   if (!problem.diffusion && problem.model->dimension() != 1) return;
   try {
     const auto r = estimators::recommend(problem.panel, problem.diffusion ? problem.diffusion->with_parameters(fit.estimate) : as_diffusion(problem.model->with_parameters(fit.estimate)));
@@ -160,8 +161,7 @@ void add_bootstrap(const Problem& problem, const Fit& fit, const Arguments& a, E
   if (!fit.estimate.allFinite()) return;
   const auto estimate = [&](const estimators::Panel& panel) -> std::optional<Vector> {
     try {
-      const Fit again = problem.diffusion ? estimators::fit(panel, problem.diffusion->with_parameters(fit.estimate), problem.transition, problem.options)
-                                          : estimators::fit(panel, problem.model->with_parameters(fit.estimate), problem.transition, problem.options);
+      const Fit again = problem.refit_panel(panel, fit.estimate, problem.options);
       if (is_success(again.status) || again.status == Status::parameter_at_bound) return again.estimate;
     } catch (const Error&) {  // a resample without an estimate
     }
@@ -264,7 +264,7 @@ int run(const Arguments& a) {
   add_bias(problem, fit, after);
   add_profiles(problem, fit, a, after);
   if (fit.covariance.size() > 0) add_derived(fit, a, after);
-  if (fit.estimate.size() > 0 && std::isfinite(fit.log_likelihood)) add_residuals(problem, fit, a, after);
+  if (fit.estimate.size() > 0 && (std::isfinite(fit.log_likelihood) || !problem.likelihood)) add_residuals(problem, fit, a, after);
   add_bootstrap(problem, fit, a, after);
   Json json = fit_json(fit, problem.family);
   json.update(before.json);
@@ -293,7 +293,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");

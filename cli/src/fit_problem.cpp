@@ -5,6 +5,7 @@
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
+#include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
@@ -25,6 +26,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching"};
+const std::vector<std::string> path_estimators{"least-squares"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
@@ -76,7 +78,7 @@ double default_value(const Parameter& parameter, const Vector& values) {
 }
 
 Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
-  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || !a.interaction.empty()) {
+  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || a.estimator == "least-squares" || !a.interaction.empty()) {
     throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}", fmt::join(estimators::transition_names(), ", ")));
   }
   Problem out;
@@ -101,10 +103,11 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   for (const estimators::Path& path : out.panel) diffusion.check_values("fit", path.values.row(0).transpose());
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (family->law() != DiffusionFamily::Law::none ? "exact" : "shoji-ozaki");
-  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
-  out.diffusion = diffusion;
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
-  out.refit = [panel, diffusion, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, diffusion.with_parameters(start), transition, options); };
+  out.diffusion = diffusion;
+  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  out.refit_panel = [diffusion, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, diffusion.with_parameters(start), transition, options); };
+  out.refit = [panel, refit = out.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
   out.likelihood = [panel, diffusion, transition](const Vector& at) { return estimators::log_likelihood(*panel, diffusion.with_parameters(at), transition); };
   return out;
 }
@@ -113,6 +116,7 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
 
 std::vector<std::string> estimator_names() {
   std::vector<std::string> out = estimators::transition_names();
+  out.insert(out.end(), path_estimators.begin(), path_estimators.end());
   out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
   out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
   return out;
@@ -216,9 +220,15 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   out.model = model;
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
-  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
-  out.refit = [panel, model, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, model.with_parameters(start), transition, options); };
+  if (out.estimator == "least-squares") {
+    out.refit_panel = [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); };
+    out.refit = [panel, refit = out.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+    return out;
+  }
+  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  out.refit_panel = [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, model.with_parameters(start), transition, options); };
+  out.refit = [panel, refit = out.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
   out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };
   return out;
 }

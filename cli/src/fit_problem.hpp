@@ -32,6 +32,8 @@ struct Problem {
   std::optional<Model> model;             ///< of a path under a Langevin model: what the parametric bootstrap simulates
   std::optional<Diffusion> diffusion;     ///< of a path under a general one-dimensional diffusion
   estimators::Transition transition{};    ///< of a path
+  /// The same estimator on other paths, for resampling; empty where there are none.
+  std::function<estimators::Fit(const estimators::Panel& panel, const Vector& start, const estimators::FitOptions& options)> refit_panel;
   /// log L with gradient and information; empty where the estimator has no likelihood.
   std::function<estimators::LikelihoodValue(const Vector&)> likelihood;
 };

@@ -7,6 +7,7 @@
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
+#include <jko/estimators/martingale.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
 #include <jko/estimators/stationary.hpp>
@@ -26,7 +27,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching"};
-const std::vector<std::string> path_estimators{"least-squares"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "martingale-linear", "martingale-quadratic", "martingale-optimal"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
@@ -77,9 +78,23 @@ double default_value(const Parameter& parameter, const Vector& values) {
   return std::isfinite(parameter.lower) && out <= parameter.lower ? parameter.lower + 0.5 : out;
 }
 
+using PanelFit = std::function<Fit(const estimators::Panel&, const Vector&, const FitOptions&)>;
+
+/// The estimators of one-dimensional paths that are no likelihoods.
+PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
+  using estimators::MartingaleKind;
+  const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
+  return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
+}
+
+void set_panel_fit(Problem& problem, PanelFit fit) {
+  problem.refit_panel = std::move(fit);
+  problem.refit = [panel = std::make_shared<const estimators::Panel>(problem.panel), refit = problem.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+}
+
 Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
   if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || a.estimator == "least-squares" || !a.interaction.empty()) {
-    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}", fmt::join(estimators::transition_names(), ", ")));
+    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}, {}", fmt::join(estimators::transition_names(), ", "), fmt::join(path_estimators.begin() + 1, path_estimators.end(), ", ")));
   }
   Problem out;
   out.family = a.model;
@@ -103,11 +118,14 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   for (const estimators::Path& path : out.panel) diffusion.check_values("fit", path.values.row(0).transpose());
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (family->law() != DiffusionFamily::Law::none ? "exact" : "shoji-ozaki");
-  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   out.diffusion = diffusion;
+  if (among(path_estimators, out.estimator)) {
+    set_panel_fit(out, path_fit(out.estimator, diffusion));
+    return out;
+  }
+  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   const auto transition = out.transition = estimators::transition_from_name(out.estimator);
-  out.refit_panel = [diffusion, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, diffusion.with_parameters(start), transition, options); };
-  out.refit = [panel, refit = out.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+  set_panel_fit(out, [diffusion, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, diffusion.with_parameters(start), transition, options); });
   out.likelihood = [panel, diffusion, transition](const Vector& at) { return estimators::log_likelihood(*panel, diffusion.with_parameters(at), transition); };
   return out;
 }
@@ -220,15 +238,17 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   out.model = model;
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
-  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
-  if (out.estimator == "least-squares") {
-    out.refit_panel = [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); };
-    out.refit = [panel, refit = out.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+  if (among(path_estimators, out.estimator)) {
+    if (out.estimator == "least-squares") {
+      set_panel_fit(out, [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); });
+    } else {
+      set_panel_fit(out, path_fit(out.estimator, as_diffusion(model)));
+    }
     return out;
   }
+  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   const auto transition = out.transition = estimators::transition_from_name(out.estimator);
-  out.refit_panel = [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, model.with_parameters(start), transition, options); };
-  out.refit = [panel, refit = out.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+  set_panel_fit(out, [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, model.with_parameters(start), transition, options); });
   out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };
   return out;
 }

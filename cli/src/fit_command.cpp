@@ -133,6 +133,16 @@ void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, E
                           r.ljung_box.degrees_of_freedom, r.ljung_box.statistic, r.ljung_box.p_value, r.ljung_box_squares.statistic, r.ljung_box_squares.p_value);
 }
 
+void add_tests(const Problem& problem, const Fit& fit, Extras& out) {
+  if (!problem.tests || !is_success(fit.status)) return;
+  Json list = Json::array();
+  for (const auto& t : problem.tests(fit, problem.options)) {
+    list.push_back({{"name", t.name}, {"statistic", number(t.statistic)}, {"degrees_of_freedom", t.degrees_of_freedom}, {"p_value", number(t.p_value)}});
+    out.text += fmt::format("test       {}: chi-square({}) {:.3f}, p = {:.3g}\n", t.name, t.degrees_of_freedom, t.statistic, t.p_value);
+  }
+  out.json["tests"] = list;
+}
+
 /// Is the spacing too coarse for the pseudo-likelihood that was used?
 void add_recommendation(const Problem& problem, Fit& fit, Extras& out) {
   using estimators::Transition;
@@ -260,6 +270,7 @@ int run(const Arguments& a) {
   Extras before, after;
   add_data(problem, before);
   Fit fit = fit_of(problem, a);
+  add_tests(problem, fit, after);
   add_recommendation(problem, fit, after);
   add_bias(problem, fit, after);
   add_profiles(problem, fit, a, after);
@@ -293,7 +304,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, martingale-linear, martingale-quadratic, martingale-optimal; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");

@@ -4,9 +4,11 @@
 
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
+#include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
+#include <jko/estimators/gmm.hpp>
 #include <jko/estimators/martingale.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
@@ -27,7 +29,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching"};
-const std::vector<std::string> path_estimators{"least-squares", "martingale-linear", "martingale-quadratic", "martingale-optimal"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
@@ -80,11 +82,32 @@ double default_value(const Parameter& parameter, const Vector& values) {
 
 using PanelFit = std::function<Fit(const estimators::Panel&, const Vector&, const FitOptions&)>;
 
+estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
+  const Diffusion at = diffusion.with_parameters(start);
+  const bool closed = estimators::has_closed_moments(at, data.front().values.row(0).transpose());  // then the moments are martingale differences
+  const Fit euler = estimators::fit(data, at, estimators::Transition::euler, options);
+  auto out = estimators::fit_gmm(estimators::transition_moments(data, at), at.parameter_list(), euler.estimate.allFinite() ? euler.estimate : start,
+                                 {.lags = closed ? 0 : estimators::automatic_lags, .fit = options});
+  out.fit.model = diffusion.family().describe();
+  for (const estimators::Path& path : data) out.fit.duration += path.times[path.times.size() - 1] - path.times[0];
+  return out;
+}
+
 /// The estimators of one-dimensional paths that are no likelihoods.
 PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
   using estimators::MartingaleKind;
+  if (name == "gmm") return [diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(data, diffusion, start, options).fit; };
   const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
   return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
+}
+
+void set_gmm_test(Problem& problem, const Diffusion& diffusion) {
+  if (problem.estimator != "gmm") return;
+  problem.tests = [panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = gmm(panel, diffusion, fit.estimate, options).overidentification;
+    if (again.degrees_of_freedom == 0) return {};
+    return {again};
+  };
 }
 
 void set_panel_fit(Problem& problem, PanelFit fit) {
@@ -121,6 +144,7 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   out.diffusion = diffusion;
   if (among(path_estimators, out.estimator)) {
     set_panel_fit(out, path_fit(out.estimator, diffusion));
+    set_gmm_test(out, diffusion);
     return out;
   }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
@@ -243,6 +267,7 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
       set_panel_fit(out, [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); });
     } else {
       set_panel_fit(out, path_fit(out.estimator, as_diffusion(model)));
+      set_gmm_test(out, as_diffusion(model));
     }
     return out;
   }

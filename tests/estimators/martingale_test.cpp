@@ -192,6 +192,10 @@ TEST_CASE("the optimal weights are optimal, and degrees add information up to th
 TEST_CASE("misuse, bounds and what is not identified") {
   const Panel panel{square_root_path(1.3, 0.8, 0.5, 200, 3)};
   CHECK_THROWS_AS((void)fit_martingale(panel, named("ckls", Vector{{0.5, -1.0, 0.5, 0.8}})), DomainError);
+  CHECK_THROWS_AS((void)fit_martingale(panel, named("ckls", Vector{{0.5, -1.0, 0.5, 0.5}})), DomainError);  // closed at this start only
+  const Vector points = panel[0].values.row(0).transpose();
+  for (const auto& [name, theta] : {std::pair{"student", Vector{{1.0, 0.3, 0.7, 0.5}}}, std::pair{"gbm", Vector{{0.3, 0.5}}}, std::pair{"vasicek", Vector{{1.0, 0.5, 0.7}}}}) CHECK(has_closed_moments(named(name, theta), points));
+  CHECK_FALSE(has_closed_moments(named("cubic", Vector{{1.0, 1.0, 0.7}}), points));
   CHECK_THROWS_AS((void)fit_martingale(panel, named("cir", Vector{{1.0, 1.0, 1.0}}), {.degree = 5}), DomainError);
   CHECK_THROWS_AS((void)fit_martingale({}, named("cir", Vector{{1.0, 1.0, 1.0}})), ShapeError);
   CHECK(fit_martingale(panel, named("cir", Vector{{1.0, 1.0, 1.0}}), {.kind = MartingaleKind::optimal, .degree = 1}).status == Status::singular_information);

@@ -13,7 +13,7 @@ struct ConditionalMoments {
 };
 
 /// Is b affine and sigma^2 quadratic in x? Then polynomials of degree k stay of degree k under the semigroup (a Pearson diffusion [FormanSorensen2008]: Vasicek, CIR, GBM, Jacobi, Student, OU). Judged
-/// numerically at the points: b'' and (sigma^2)''' below 1e-9 of their largest summand.
+/// numerically at up to 32 of the points: b'' and (sigma^2)''' below 1e-9 of their largest summand, at the parameters and at others near them, so that it holds for the family.
 [[nodiscard]] bool has_closed_moments(const Diffusion& diffusion, const ConstVectorRef& points);
 
 /// With b(x + z) = b_0 + b_1 z and sigma^2(x + z) = s_0 + s_1 z + s_2 z^2 the generator maps z^k to k (b_0 + b_1 z) z^{k-1} + k(k-1)/2 (s_0 + s_1 z + s_2 z^2) z^{k-2}, a triangular matrix A on the monomials, and

@@ -13,6 +13,7 @@
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
 #include <jko/estimators/stationary.hpp>
+#include <jko/estimators/stein.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
 
@@ -28,7 +29,7 @@ namespace {
 using estimators::Fit;
 using estimators::FitOptions;
 
-const std::vector<std::string> sample_estimators{"stationary", "score-matching"};
+const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein"};
 const std::vector<std::string> path_estimators{"least-squares", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
@@ -247,8 +248,9 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
     out.parameters = model.parameter_list();
     out.start = model.parameters();
     add_bounds(out, fixed, a.bounds);
-    out.refit = [sample, model, stationary = a.estimator == "stationary"](const Vector& start, const FitOptions& options) -> Fit {
-      if (stationary) return estimators::fit_stationary(sample->row(0).transpose(), model.with_parameters(start), options);
+    out.refit = [sample, model, estimator = a.estimator](const Vector& start, const FitOptions& options) -> Fit {
+      if (estimator == "stationary") return estimators::fit_stationary(sample->row(0).transpose(), model.with_parameters(start), options);
+      if (estimator == "stein") return estimators::fit_stein(*sample, model.with_parameters(start), {.fit = options});
       return estimators::fit_score_matching(*sample, model.with_parameters(start), {.fit = options});
     };
     return out;

@@ -304,7 +304,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");

@@ -10,6 +10,7 @@
 #include <jko/estimators/first_order_conditions.hpp>
 #include <jko/estimators/gmm.hpp>
 #include <jko/estimators/martingale.hpp>
+#include <jko/estimators/online_gradient.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
 #include <jko/estimators/stationary.hpp>
@@ -30,7 +31,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein"};
-const std::vector<std::string> path_estimators{"least-squares", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
@@ -117,8 +118,8 @@ void set_panel_fit(Problem& problem, PanelFit fit) {
 }
 
 Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
-  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || a.estimator == "least-squares" || !a.interaction.empty()) {
-    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}, {}", fmt::join(estimators::transition_names(), ", "), fmt::join(path_estimators.begin() + 1, path_estimators.end(), ", ")));
+  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || a.estimator == "least-squares" || a.estimator == "recursive-likelihood" || !a.interaction.empty()) {
+    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}, {}", fmt::join(estimators::transition_names(), ", "), fmt::join(path_estimators.begin() + 2, path_estimators.end(), ", ")));
   }
   Problem out;
   out.family = a.model;
@@ -267,6 +268,15 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   if (among(path_estimators, out.estimator)) {
     if (out.estimator == "least-squares") {
       set_panel_fit(out, [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); });
+    } else if (out.estimator == "recursive-likelihood") {
+      const auto transition = potential->quadratic(model.theta()) ? estimators::Transition::exact : estimators::Transition::shoji_ozaki;
+      set_panel_fit(out, [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) {
+        estimators::OnlineGradient online(model.with_parameters(start), {.fixed = options.fixed, .transition = transition});
+        for (const estimators::Path& path : data) online.update(path);
+        Fit fit = online.fit();
+        if (fit.status == Status::not_run) throw DomainError("fit: recursive-likelihood needs 100 transitions for the fit that it starts from, and that fit to succeed");
+        return fit;
+      });
     } else {
       set_panel_fit(out, path_fit(out.estimator, as_diffusion(model)));
       set_gmm_test(out, as_diffusion(model));

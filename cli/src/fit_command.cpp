@@ -2,6 +2,7 @@
 #include "console.hpp"
 #include "fit_json.hpp"
 #include "fit_problem.hpp"
+#include "nonparametric.hpp"
 
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
@@ -39,6 +40,8 @@ struct Arguments {
   Index block = 0;
   std::uint64_t seed = 1;
   bool json = false, covariance = false, residuals = false;
+  double smoothing = 0, diffusion_smoothing = 0;
+  std::string curves;
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -244,6 +247,14 @@ std::string comparison(const std::vector<std::string>& labels, const std::vector
 
 int run(const Arguments& a) {
   if (!(a.level > 0 && a.level < 1)) throw DomainError(fmt::format("fit: --level is {}, but must lie in (0, 1)", a.level));
+  const auto smoothers = estimators::smoother_names();
+  const bool smooths = std::find(smoothers.begin(), smoothers.end(), a.problem.estimator) != smoothers.end();
+  if (smooths) {
+    if (!a.problem.model.empty() || !a.problem.potential.empty() || !a.problem.drift.empty()) throw DomainError(fmt::format("fit: {} takes no model", a.problem.estimator));
+    return run_nonparametric(a.data, {.options = {.smoother = estimators::smoother_from_name(a.problem.estimator), .drift_smoothing = a.smoothing, .diffusion_smoothing = a.diffusion_smoothing, .level = a.level},
+                                      .curves = a.curves, .out = a.out, .json = a.json});
+  }
+  if (a.smoothing > 0 || a.diffusion_smoothing > 0 || !a.curves.empty()) throw DomainError(fmt::format("fit: --smoothing, --diffusion-smoothing and --curves go with the estimators {}", fmt::join(smoothers, ", ")));
   if (!a.compare.empty()) {
     std::vector<std::string> known = estimator_names();
     for (const std::string& name : model_names()) known.push_back(name);
@@ -304,7 +315,10 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+  command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(CLI::PositiveNumber);
+  command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(CLI::PositiveNumber);
+  command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");

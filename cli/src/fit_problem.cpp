@@ -10,6 +10,7 @@
 #include <jko/estimators/first_order_conditions.hpp>
 #include <jko/estimators/gmm.hpp>
 #include <jko/estimators/martingale.hpp>
+#include <jko/estimators/nonparametric.hpp>
 #include <jko/estimators/online_gradient.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
@@ -177,7 +178,9 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   if (a.drift.empty() != a.diffusion.empty()) throw DomainError("fit: --drift and --diffusion go together");
   if (!a.model.empty() && !among(model_names(), a.model)) throw DomainError(fmt::format("fit: model '{}' is unknown; the nearest is '{}'", a.model, nearest_name(a.model, model_names())));
   if (!a.estimator.empty() && !among(estimator_names(), a.estimator)) {
-    throw DomainError(fmt::format("fit: estimator '{}' is unknown; the nearest is '{}'", a.estimator, nearest_name(a.estimator, estimator_names())));
+    auto known = estimator_names();
+    for (const std::string& name : estimators::smoother_names()) known.push_back(name);
+    throw DomainError(fmt::format("fit: estimator '{}' is unknown; the nearest is '{}'", a.estimator, nearest_name(a.estimator, known)));
   }
   Problem out;
   out.family = a.model;

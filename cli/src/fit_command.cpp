@@ -96,7 +96,7 @@ void add_data(const Problem& problem, Extras& out) {
 void add_profiles(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   Json list = Json::array();
   for (const std::string& name : split(a.profile)) {
-    if (!problem.likelihood && problem.estimator != "stationary") throw DomainError(fmt::format("fit: --profile needs a likelihood, which {} is not", problem.estimator));
+    if (!problem.likelihood && problem.estimator != "stationary" && problem.estimator != "binned") throw DomainError(fmt::format("fit: --profile needs a likelihood, which {} is not", problem.estimator));
     if (!is_success(fit.status) && fit.status != Status::parameter_at_bound) break;
     const auto p = estimators::profile(fit, name, problem.refit, {.level = a.level, .fit = problem.options});
     const auto end = [](const estimators::ProfileEnd& e) { return Json{{"value", number(e.value)}, {"status", jko::name(e.status)}}; };
@@ -315,7 +315,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(CLI::PositiveNumber);
   command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(CLI::PositiveNumber);
   command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");

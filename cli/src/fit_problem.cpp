@@ -4,6 +4,7 @@
 
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
+#include <jko/estimators/binned.hpp>
 #include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
@@ -31,7 +32,7 @@ namespace {
 using estimators::Fit;
 using estimators::FitOptions;
 
-const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein"};
+const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
 const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
@@ -157,6 +158,37 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   return out;
 }
 
+Problem binned_problem(const DataArguments& data, const ProblemArguments& a) {
+  if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+  Problem out;
+  out.family = a.model;
+  out.estimator = a.estimator;
+  const auto counts = std::make_shared<const estimators::BinnedCounts>(read_counts(data));
+  const Index m = counts->counts.size();
+  // The mean of the finite cells' middles.
+  double sum = 0, total = 0;
+  for (Index j = 0; j < m; ++j) {
+    const double middle = 0.5 * (counts->edges[j] + counts->edges[j + 1]);
+    if (std::isfinite(middle)) sum += middle * counts->counts[j], total += counts->counts[j];
+  }
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+  const PotentialPtr potential = a.potential.empty() ? family(a.model, 1) : formula(a.potential, 1);
+  add_defaults(*potential, Vector::Constant(1, total > 0 ? sum / total : 0), values);
+  const Model model = model_from(potential, values, 0.5);
+  out.parameters = model.parameter_list();
+  out.start = model.parameters();
+  add_bounds(out, fixed, a.bounds);
+  out.refit = [counts, model](const Vector& start, const FitOptions& options) { return estimators::fit_binned(*counts, model.with_parameters(start), options).fit; };
+  out.tests = [counts, model](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = estimators::fit_binned(*counts, model.with_parameters(fit.estimate), options);
+    if (again.pearson.degrees_of_freedom == 0) return {};
+    return {again.pearson};
+  };
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> estimator_names() {
@@ -185,6 +217,7 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   Problem out;
   out.family = a.model;
   if (!a.drift.empty() || among(diffusion_names(), a.model)) return diffusion_problem(data, a);
+  if (a.estimator == "binned") return binned_problem(data, a);
   const int dimension = count_coordinates(data);
   const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
   auto values = assignments("--start", a.start);

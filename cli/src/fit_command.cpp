@@ -1,6 +1,7 @@
 #include "commands.hpp"
 #include "console.hpp"
 #include "fit_json.hpp"
+#include "fit_posterior.hpp"
 #include "fit_problem.hpp"
 #include "nonparametric.hpp"
 
@@ -42,6 +43,7 @@ struct Arguments {
   bool json = false, covariance = false, residuals = false;
   double smoothing = 0, diffusion_smoothing = 0;
   std::string curves;
+  PosteriorArguments posterior;
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -288,6 +290,11 @@ int run(const Arguments& a) {
   if (fit.covariance.size() > 0) add_derived(fit, a, after);
   if (fit.estimate.size() > 0 && (std::isfinite(fit.log_likelihood) || !problem.likelihood)) add_residuals(problem, fit, a, after);
   add_bootstrap(problem, fit, a, after);
+  if (!a.posterior.proposal.empty()) {
+    const auto summary = sample_posterior(problem, fit, a.posterior, a.level, a.seed, a.threads);
+    after.text += summary.text;
+    after.json["posterior"] = summary.json;
+  }
   Json json = fit_json(fit, problem.family);
   json.update(before.json);
   json.update(after.json);
@@ -331,7 +338,13 @@ void add_fit(CLI::App& app, int& status) {
   command->add_flag("--residuals", a->residuals, "transforms of the transitions and their tests");
   command->add_option("--bootstrap", a->bootstrap, "replications: parametric, or of whole paths for a panel of twelve or more")->check(CLI::Range(2, 1000000));
   command->add_option("--block", a->block, "resample stretches of this many transitions instead")->check(CLI::PositiveNumber);
-  command->add_option("--seed", a->seed, "of starts and bootstrap");
+  auto* posterior = command->add_option("--posterior", a->posterior.proposal, "sample the posterior by Metropolis chains from the fit, under --priors")->check(CLI::IsMember({"random-walk", "langevin"}));
+  command->add_option("--priors", a->posterior.priors, "name=normal:LOCATION:DEVIATION, name=log-normal:LOCATION:DEVIATION or name=gamma:SHAPE:SCALE, separated by commas (default: flat within the bounds)")->needs(posterior);
+  command->add_option("--chains", a->posterior.chains, "Metropolis chains")->needs(posterior)->check(CLI::Range(2, 1000));
+  command->add_option("--warm-up", a->posterior.warm_up, "steps a chain that adapt and are not kept")->needs(posterior)->check(CLI::NonNegativeNumber);
+  command->add_option("--draws", a->posterior.draws, "kept steps a chain")->needs(posterior)->check(CLI::Range(4, 100000000));
+  command->add_option("--posterior-draws", a->posterior.file, "CSV file for all kept draws")->needs(posterior);
+  command->add_option("--seed", a->seed, "of starts, bootstrap and posterior");
   command->add_option("--threads", a->threads, "the numbers do not depend on it")->check(CLI::PositiveNumber);
   a->data.add_options(*command);
   command->add_option("--out", a->out, "also write the JSON to this file");

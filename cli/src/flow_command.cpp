@@ -8,6 +8,7 @@
 #include <jko/core/error.hpp>
 #include <jko/estimators/bootstrap.hpp>
 #include <jko/estimators/online.hpp>
+#include <jko/estimators/online_gradient.hpp>
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
@@ -34,7 +35,7 @@ struct Arguments {
   double level = 0.95;
   int bootstrap = 0, threads = 1;
   std::uint64_t seed = 1;
-  bool accumulated = false, step_error = false, json = false, resume = false;
+  bool accumulated = false, recursive = false, step_error = false, json = false, resume = false;
 };
 
 /// The parameters' covariance, padded with zeros for those of the energy that no fit estimates (porous medium, interaction).
@@ -78,7 +79,10 @@ Problem make_problem(const Config& config, const Arguments& a) {
     const auto transition = !a.estimator.empty() ? estimators::transition_from_name(a.estimator)
                                                  : (model.potential().quadratic(model.theta()) ? estimators::Transition::exact : estimators::Transition::shoji_ozaki);
     const auto kind = a.accumulated ? estimators::OnlineData::accumulated : estimators::OnlineData::fresh;
-    const auto fits = estimators::online_fits(estimators::split_into_batches(panel.front(), p.options.steps), model, transition, kind);
+    const auto batches = estimators::split_into_batches(panel.front(), p.options.steps);
+    // Recursive: the first batch is the warm-up's, as it must give the first estimate.
+    const auto fits = a.recursive ? estimators::online_gradient_fits(batches, model, {.transition = transition, .warm_up = std::max<Index>(2, batches.front().front().transitions())})
+                                  : estimators::online_fits(batches, model, transition, kind);
     p.options = estimators::with_estimates(p.options, fits);
     p.options.parameters_at = [inner = p.options.parameters_at, values](int k) {
       Vector all = values;
@@ -87,7 +91,7 @@ Problem make_problem(const Config& config, const Arguments& a) {
       return all;
     };
     p.covariance = padded(estimators::online_covariance(fits, p.options.steps, kind), parameters, p.options.steps);
-    p.label += fmt::format("\n# online {} {} {}\n", a.accumulated, a.estimator, a.data.column) + read_file(a.online);
+    p.label += fmt::format("\n# online {} {} {} {}\n", a.accumulated, a.recursive, a.estimator, a.data.column) + read_file(a.online);
   }
   if (config.convexity_on && !p.energy.convexity()) {
     const auto [lower, upper] = *config.convexity_on;
@@ -204,7 +208,8 @@ void add_flow(CLI::App& app, int& status) {
   command->add_option("config", a->config, "TOML configuration")->required();
   auto* fit = command->add_option("--fit", a->fit, "the JSON of jko fit: its estimates replace the parameters, its sandwich covariance gives bands");
   auto* online = command->add_option("--online", a->online, "a path as CSV: step k uses the estimate from its k-th batch")->excludes(fit);
-  command->add_flag("--accumulated", a->accumulated, "with --online: step k uses batches 1 to k")->needs(online);
+  auto* accumulated = command->add_flag("--accumulated", a->accumulated, "with --online: step k uses batches 1 to k")->needs(online);
+  command->add_flag("--recursive", a->recursive, "with --accumulated: each transition is used once, by recursive maximum likelihood after a fit of the first batch")->needs(accumulated);
   command->add_option("--estimator", a->estimator, "with --online: exact, euler or shoji-ozaki")->needs(online);
   auto* data = command->add_option("--data", a->data.file, "the data behind --fit, for --bootstrap");
   command->add_option("--bootstrap", a->bootstrap, "replications of a parametric bootstrap of path, fit and flow, beside the bands")->needs(fit)->needs(data)->check(CLI::Range(2, 1000000));

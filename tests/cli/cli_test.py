@@ -352,6 +352,63 @@ with tempfile.TemporaryDirectory() as name:
     _, text, _ = run("fit", path, "--model", "ou", "--covariance")
     expect("covariance\nkappa" in text and "95 % interval" in text, "the covariance on request")
 
+    # Estimators that are no transition likelihoods. OU: least squares has Euler's drift; the Gaussian quasi-score and the optimal one are maximum likelihood.
+    def fitted(*arguments):
+        return json.loads(run("fit", *arguments, "--json")[1])
+
+    def estimates(result):
+        return [p["estimate"] for p in result["parameters"]]
+
+    exact, euler = fitted(path, "--model", "ou"), fitted(path, "--model", "ou", "--estimator", "euler")
+    least = fitted(path, "--model", "ou", "--estimator", "least-squares")
+    expect(max(abs(a - b) for a, b in zip(estimates(least)[:2], estimates(euler)[:2])) < 1e-7, "least squares has Euler's drift")
+    for name in ["martingale-linear", "martingale-quadratic", "martingale-optimal"]:
+        expect(max(abs(a - b) for a, b in zip(estimates(fitted(path, "--model", "ou", "--estimator", name)), estimates(exact))) < 1e-6, f"{name} is maximum likelihood for OU")
+    gmm = fitted(path, "--model", "ou", "--estimator", "gmm")
+    expect(gmm["status"] == "converged" and gmm["tests"][0]["degrees_of_freedom"] == 1, "GMM and Hansen's test")
+    again = json.loads(run("fit", path, "--model", "vasicek", "--estimator", "gmm", "--bootstrap", 20, "--block", 10, "--json")[1])
+    expect(again["bootstrap"]["replications"] >= 15, "the bootstrap refits the estimator that was asked for")
+    recursive = fitted(path, "--model", "ou", "--estimator", "recursive-likelihood")
+    expect(all(abs(p["estimate"] - q) < p["standard_error"] for p, q in zip(recursive["parameters"], estimates(exact))), "recursive likelihood")
+    expect("log-likelihood" not in run("fit", path, "--model", "ou", "--estimator", "gmm")[1], "no likelihood is printed where there is none")
+    refused(["fit", path, "--model", "cubic", "--estimator", "martingale-linear"], "no closed moments")
+    refused(["fit", path, "--model", "ou", "--estimator", "gmm", "--residuals"], "--residuals")
+    refused(["fit", path, "--model", "vasicek", "--estimator", "least-squares"], "by one of")
+    # Samples and counts.
+    stein = fitted(path, "--column", "x", "--model", "ou", "--fix", "beta=2", "--estimator", "stein")
+    stationary = fitted(path, "--column", "x", "--model", "ou", "--fix", "beta=2", "--estimator", "stationary")
+    expect(all(abs(p["estimate"] - q) < 2 * p["standard_error"] for p, q in zip(stein["parameters"][:2], estimates(stationary))), "minimum Stein discrepancy")
+    counts = folder / "counts.csv"
+    counts.write_text("lower,upper,count\n,0,300\n0,,700\n")
+    binned = fitted(counts, "--model", "ou", "--estimator", "binned", "--fix", "beta=2,kappa=1.3")
+    # P(X <= 0) = 0.3: mu = 0.52440051 deviations.
+    expect(abs(binned["parameters"][1]["estimate"] - 0.5244005127080407 / 2.6**0.5) < 1e-7, "binned counts")
+    counts.write_text("lower,upper,count\n,0,300\n0.1,,700\n")
+    refused(["fit", counts, "--model", "ou", "--estimator", "binned", "--fix", "beta=2"], "counts.csv:3", "0.1")
+    counts.write_text("lower,upper,count\n,0,300\n0,,70.5\n")
+    refused(["fit", counts, "--model", "ou", "--estimator", "binned", "--fix", "beta=2"], "70.5")
+    # Curves.
+    for name in ["nadaraya-watson", "local-linear", "spline"]:
+        status, out, err = run("fit", path, "--estimator", name, "--curves", folder / name, "--json")
+        result = json.loads(out)
+        expect(status == 0 and len(result["x"]) == len(result["drift"]["estimate"]) == 101 and result["drift"]["smoothing"] > 0, f"{name}: {err}")
+        expect(len((folder / name / "curves.csv").read_text().splitlines()) == 102 and (folder / name / "drift.svg").exists(), f"{name}: files")
+    refused(["fit", path, "--estimator", "spline", "--model", "ou"], "no model")
+    refused(["fit", path, "--model", "ou", "--smoothing", 0.3], "--smoothing")
+    refused(["fit", path, "--estimator", "splin", "--model", "ou"], "spline")
+    # Posterior: the same draws on any number of threads; near the likelihood's Gaussian.
+    chains = ["--posterior", "langevin", "--warm-up", 200, "--draws", 300, "--priors", "kappa=gamma:2:2"]
+    one, two = fitted(path, "--model", "ou", *chains, "--posterior-draws", folder / "draws.csv"), fitted(path, "--model", "ou", *chains, "--threads", 2)
+    expect(one["posterior"] == two["posterior"], "the posterior does not depend on threads")
+    expect(len((folder / "draws.csv").read_text().splitlines()) == 1201, "all draws")
+    expect(all(abs(p["mean"] - q["estimate"]) < q["standard_error"] for p, q in zip(one["posterior"]["parameters"], one["parameters"])), "the posterior's mean")
+    refused(["fit", path, "--model", "ou", "--posterior", "langevin", "--priors", "kapa=gamma:2:2"], "kapa", "kappa")
+    refused(["fit", path, "--model", "ou", "--posterior", "langevin", "--priors", "kappa=gamma:2:-2"], "scale")
+    refused(["fit", path, "--model", "ou", "--estimator", "gmm", "--posterior", "langevin"], "likelihood")
+    online = folder / "online"
+    status, _, err = run("flow", source / "docs/examples/ou.toml", "--online", path, "--accumulated", "--recursive", "--out", online)
+    expect(status == 0 and (online / "flow.json").exists(), f"recursive online flow: {err}")
+
     refused(["fit", path, "--model", "ou", "--profile", "kapa"], "kapa", "kappa")
     refused(["fit", path, "--model", "ou", "--fix", "kappa=1", "--profile", "kappa"], "kappa is fixed")
     refused(["fit", path, "--model", "ou", "--derive", "1/kapa"], "kapa", "kappa")

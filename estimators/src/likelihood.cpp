@@ -169,6 +169,10 @@ bool add_scalar(const Derivatives& at, Index i, double x, double next, double dt
 /// Written for potentials in d dimensions; the others are those of one-dimensional diffusions.
 bool is_langevin_scheme(Transition transition) { return transition == Transition::exact || transition == Transition::euler || transition == Transition::shoji_ozaki; }
 
+void require_quadratic(const Model& model) {
+  if (!model.potential().quadratic(model.theta())) throw DomainError("log_likelihood: the exact likelihood needs a quadratic potential; use shoji-ozaki");
+}
+
 /// Order-one quadratic-variation estimate of beta: E |dX|^2 = 2 d dt/beta.
 double quadratic_variation_beta(const Panel& panel) {
   double sum = 0, time = 0;
@@ -222,9 +226,7 @@ LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transitio
   const Potential& potential = model.potential();
   const Index d = model.dimension(), count = model.theta().size() + 1;
   if (!is_langevin_scheme(transition)) return log_likelihood(panel, as_diffusion(model), transition, with_scores);
-  if (transition == Transition::exact && !potential.quadratic(model.theta())) {
-    throw DomainError("log_likelihood: the exact likelihood needs a quadratic potential; use shoji-ozaki");
-  }
+  if (transition == Transition::exact) require_quadratic(model);
   const bool linearised = transition != Transition::euler;
   LikelihoodValue out;
   out.gradient = Vector::Zero(count);
@@ -262,30 +264,36 @@ LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transitio
 Fit fit(const Panel& panel, const Model& start, Transition transition, const FitOptions& options) {
   if (!is_langevin_scheme(transition)) return fit(panel, as_diffusion(start), transition, options);
   const auto begin = std::chrono::steady_clock::now();
-  if (panel.empty()) throw ShapeError("fit: there are no paths");
-  for (const Path& path : panel) path.validate();
-  Fit out = prepared_fit(start, options);
+  if (transition == Transition::exact) require_quadratic(start);
+  Fit out;
+  if (start.dimension() == 1) {
+    // The local linearisation of a linear drift is the exact law.
+    out = fit(panel, as_diffusion(start), transition == Transition::exact ? Transition::shoji_ozaki : transition, options);
+  } else {
+    if (panel.empty()) throw ShapeError("fit: there are no paths");
+    for (const Path& path : panel) path.validate();
+    out = prepared_fit(start, options);
+    for (const Path& path : panel) {
+      out.n += path.transitions();
+      out.duration += path.times[path.times.size() - 1] - path.times[0];
+    }
+    const auto constant = [](const Path& path) { return (path.values.colwise() - path.values.col(0)).isZero(0); };
+    if (std::all_of(panel.begin(), panel.end(), constant)) throw DomainError("fit: the data are constant, so no diffusion fits them");
+    Vector x = start.parameters();
+    if (!out.fixed.back()) x[x.size() - 1] = quadratic_variation_beta(panel);
+    const auto objective = [&](Transition kind) -> Objective {
+      return [&panel, &start, kind](const Vector& parameters, bool with_scores) { return log_likelihood(panel, start.with_parameters(parameters), kind, with_scores); };
+    };
+    if (transition == Transition::shoji_ozaki && !start.potential().quadratic(start.theta())) (void)maximise(objective(Transition::euler), start, options, x, out);
+    const LikelihoodValue best = maximise(objective(transition), start, options, x, out);
+    complete(objective(transition), start, options, x, best, out);
+  }
   out.estimator = name(transition);
   out.theorem = transition == Transition::euler
                     ? "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^2 -> 0; inconsistent at fixed dt"
                     : (transition == Transition::exact ? "maximum likelihood at fixed dt, n -> infinity"
                                                        : "pseudo-likelihood, n dt -> infinity and dt -> 0; exact for linear drift");
-  for (const Path& path : panel) {
-    out.n += path.transitions();
-    out.duration += path.times[path.times.size() - 1] - path.times[0];
-  }
-  const auto constant = [](const Path& path) { return (path.values.colwise() - path.values.col(0)).isZero(0); };
-  if (std::all_of(panel.begin(), panel.end(), constant)) throw DomainError("fit: the data are constant, so no diffusion fits them");
-
-  Vector x = start.parameters();
-  if (!out.fixed.back()) x[x.size() - 1] = quadratic_variation_beta(panel);
-  const auto objective = [&](Transition kind) -> Objective {
-    return [&panel, &start, kind](const Vector& parameters, bool with_scores) { return log_likelihood(panel, start.with_parameters(parameters), kind, with_scores); };
-  };
-  if (transition == Transition::shoji_ozaki && !start.potential().quadratic(start.theta())) (void)maximise(objective(Transition::euler), start, options, x, out);
-  const LikelihoodValue best = maximise(objective(transition), start, options, x, out);
-  complete(objective(transition), start, options, x, best, out);
-  if (const auto q = start.potential().quadratic(x.head(x.size() - 1)); q && q->curvature.size() == 1 && !out.fixed[0]) {
+  if (const auto q = start.potential().quadratic(out.estimate.head(out.estimate.size() - 1)); q && q->curvature.size() == 1 && !out.fixed[0]) {
     const double kappa = q->curvature(0, 0);
     if (4 / out.duration > 0.1 * kappa) {
       out.warnings.push_back(fmt::format("T = {:.4g} is short: the bias of kappa is about 4/T = {:.3g}", out.duration, 4 / out.duration));

@@ -381,3 +381,36 @@ TEST_CASE("bad input is one line each") {
   const Diffusion twice(diffusion_formula("a+b-x", "sigma"), Vector{{0.2, 0.3, 1}});
   CHECK(fit({ou_path(1, 0.5, 1, 0.1, 200, 2)}, twice, Transition::euler).status == Status::singular_information);
 }
+
+TEST_CASE("a fit's sums over the data and its start from a part of them give what the transitions one by one give") {
+  Path even = simulate(diffusion("cubic", Vector{{1, 1, 0.7}}), 0.8, 0.1, 4500, 4, 12), uneven = even;
+  for (Index i = 1; i <= even.transitions(); ++i) uneven.times[i] = uneven.times[i - 1] + (i % 7 == 0 ? 0.3 : 0.1);  // two spacings: two sets of sums
+  Path positive = even;
+  positive.values.array() += 100;  // far from zero: centring keeps the digits
+  struct Case {
+    Diffusion start;
+    Panel panel;
+    Transition scheme;
+  };
+  const Diffusion cubic = diffusion("cubic", Vector{{0.5, 0.5, 1}}), vasicek = diffusion("vasicek", Vector{{1, 0, 1}}), cir = diffusion("cir", Vector{{1, 100, 0.1}});
+  const Diffusion written(diffusion_formula("a-c*x^2", "s*exp(x/50)"), Vector{{1, 1, 1}}), ratio(diffusion_formula("a-c*x", "s*x/(1+x)", {0, infinity}), Vector{{100, 1, 1}});
+  const std::vector<Case> cases{{cubic, {even}, Transition::euler},     {cubic, {uneven}, Transition::euler},          {cubic, {even}, Transition::shoji_ozaki}, {vasicek, {even, uneven}, Transition::exact},
+                                {vasicek, {uneven}, Transition::shoji_ozaki}, {cir, {positive}, Transition::shoji_ozaki}, {cir, {positive}, Transition::euler},     {written, {uneven}, Transition::euler},
+                                {ratio, {positive}, Transition::shoji_ozaki}, {cubic, {uneven}, Transition::kessler_2}};
+  for (const Case& c : cases) {
+    CAPTURE(c.start.family().describe());
+    CAPTURE(name(c.scheme));
+    const Fit f = fit(c.panel, c.start, c.scheme);
+    REQUIRE(f.status == Status::converged);
+    const auto at = log_likelihood(c.panel, c.start.with_parameters(f.estimate), c.scheme, true);
+    const auto n = static_cast<double>(f.n);
+    // Values: the rounding of a sum of n terms of order ten. Gradient: the tolerance 1e-9 and, where the data are at 100 with deviation 1, four digits of their coordinates.
+    CHECK(std::abs(f.log_likelihood - at.value) < 1e-14 * 10 * n);
+    for (Index i = 0; i < f.estimate.size(); ++i) CHECK(std::abs(at.gradient[i]) * f.standard_errors()[i] < 1e-7);
+    const Matrix outer = f.covariance * (at.scores * at.scores.transpose()) * f.covariance;
+    const Vector scale = f.sandwich_errors();
+    for (Index i = 0; i < scale.size(); ++i) {
+      for (Index j = 0; j < scale.size(); ++j) CHECK(std::abs(outer(i, j) - f.sandwich(i, j)) < 1e-7 * scale[i] * scale[j]);
+    }
+  }
+}

@@ -7,6 +7,7 @@
 #include "fokker_planck.hpp"
 #include "linear_gaussian.hpp"
 #include "maximise.hpp"
+#include "numerical_error.hpp"
 
 #include <fmt/format.h>
 
@@ -19,28 +20,11 @@ namespace jko::estimators {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double fokker_planck_tolerance = 1e-6;  // of the log-likelihood
-constexpr int most_refinements = 6;
+/// Schemes with a discretisation of their own.
+bool is_numerical(Transition transition) { return transition == Transition::fokker_planck || transition == Transition::strang; }
 
-struct Refinement {
-  int level = 0;
-  double error = infinity;
-};
-
-/// The coarsest basis from `level` on whose log-likelihood agrees with the next one's.
-Refinement refinement_for(const Transitions& data, const Diffusion& diffusion, int level) {
-  double before = fokker_planck_terms(data, diffusion, false, level).log_density.sum();
-  Refinement out{level, infinity};
-  for (; level < most_refinements; ++level) {
-    const double after = fokker_planck_terms(data, diffusion, false, level + 1).log_density.sum();
-    const double error = std::abs(after - before);
-    // An error that no longer falls is rounding in unlikely terms, or a singular coefficient: a finer basis does not help.
-    if (std::isfinite(out.error) && error > 0.25 * out.error) return out;
-    if (std::isfinite(error)) out = {level + 1, error};
-    if (error <= fokker_planck_tolerance) return out;
-    before = after;
-  }
-  return out;
+Refinement refinement_for(const Transitions& data, const Diffusion& diffusion, Transition transition, int level) {
+  return refine([&](int l) { return (transition == Transition::strang ? strang_terms(data, diffusion, l) : fokker_planck_terms(data, diffusion, false, l)).log_density.sum(); }, level);
 }
 
 Terms terms(const Transitions& data, const Diffusion& diffusion, Transition transition, int refinement) {
@@ -57,6 +41,7 @@ Terms terms(const Transitions& data, const Diffusion& diffusion, Transition tran
     case Transition::hermite_1: return hermite_terms(data, diffusion, 1);
     case Transition::hermite_2: return hermite_terms(data, diffusion, 2);
     case Transition::hermite_3: return hermite_terms(data, diffusion, 3);
+    case Transition::strang: return strang_terms(data, diffusion, refinement);
     case Transition::fokker_planck: return fokker_planck_terms(data, diffusion, true, refinement);
   }
   throw DomainError("log_likelihood: unknown scheme");
@@ -76,6 +61,7 @@ std::string_view regime(Transition transition) {
     case Transition::hermite_2:
     case Transition::hermite_3: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^p -> 0 with p growing with the order; inconsistent at fixed dt";
     case Transition::ozaki:
+    case Transition::strang:
     case Transition::shoji_ozaki: break;
   }
   return "pseudo-likelihood, n dt -> infinity and dt -> 0; exact for linear drift and constant sigma";
@@ -139,9 +125,9 @@ LikelihoodValue log_likelihood(const Panel& panel, const Diffusion& diffusion, T
   const Transitions data(panel);
   diffusion.check_values("log_likelihood", data.x);
   Refinement refinement;
-  if (transition == Transition::fokker_planck) refinement = refinement_for(data, diffusion, 0);
+  if (is_numerical(transition)) refinement = refinement_for(data, diffusion, transition, 0);
   LikelihoodValue out = collect(terms(data, diffusion, transition, refinement.level), with_scores);
-  if (transition == Transition::fokker_planck) out.error += refinement.error;
+  if (is_numerical(transition)) out.error += refinement.error;
   return out;
 }
 
@@ -160,7 +146,7 @@ Fit fit(const Panel& panel, const Diffusion& start, Transition transition, const
   out.theorem = regime(transition);
   out.n = data.size();
   out.duration = data.dt.sum();
-  int level = 0;
+  int level = transition == Transition::strang ? 2 : 0;
   Vector x = start.parameters();
   match_quadratic_variation(data, start, out, x);
   const auto [target, summed] = target_of(data, start, transition, level);
@@ -182,22 +168,22 @@ Fit fit(const Panel& panel, const Diffusion& start, Transition transition, const
     out.iterations += rough.iterations;
   }
   if (!found) best = climb(target, data, start, transition, options, level, x, out);
-  if (transition == Transition::fokker_planck) {
-    // The basis that the optimum needs; the optimum moves by as little as the likelihood does.
-    const Refinement refinement = refinement_for(data, start.with_parameters(x), level);
+  if (is_numerical(transition)) {
+    // The discretisation that the optimum needs; the optimum moves by as little as the likelihood does.
+    const Refinement refinement = refinement_for(data, start.with_parameters(x), transition, level);
     level = refinement.level;
     best = maximise(target, list, options, x, out);
-    if (!(refinement.error <= fokker_planck_tolerance)) {
+    if (!(refinement.error <= numerical_tolerance)) {
       out.warnings.push_back(fmt::format("the numerical error of the log-likelihood is about {:.1g}: the coefficients are not smooth where the process goes, or it reaches the end of the state space",
                                          refinement.error));
     }
-    if (!std::isfinite(best.value)) {
+    if (transition == Transition::fokker_planck && !std::isfinite(best.value)) {
       const Vector log_density = fokker_planck_terms(data, start.with_parameters(x), false, level).log_density;
       Index first = 0;
       while (first + 1 < data.size() && std::isfinite(log_density[first])) ++first;
       out.warnings.push_back(fmt::format("density zero: {} of {} steps, the first from {:.6g} to {:.6g} in {:.4g}, are so unlikely under the parameters that neither the spectral series nor the short-time expansion has a digit",
                                          std::count_if(log_density.begin(), log_density.end(), [](double v) { return !std::isfinite(v); }), data.size(), data.from[first], data.next[first], data.dt[first]));
-    } else if (best.error > fokker_planck_tolerance) {
+    } else if (best.error > numerical_tolerance) {
       out.warnings.push_back(fmt::format("unlikely steps leave the log-likelihood a numerical error of about {:.1g}", best.error));
     }
   }

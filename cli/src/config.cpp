@@ -10,6 +10,7 @@
 #include <jko/measures/convert.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
+#include <jko/models/lamperti.hpp>
 #include <jko/models/obstacles.hpp>
 #include <jko/steps/affine_step.hpp>
 
@@ -100,10 +101,10 @@ class Section {
   const toml::table& table_;
 };
 
-std::map<std::string, double> read_parameters(const Section& section, const Potential& potential) {
+std::map<std::string, double> read_parameters(const Section& section, const std::vector<Parameter>& list) {
   const Section parameters = section.child("parameters");
   std::vector<std::string> names;
-  for (const Parameter& p : potential.parameters()) names.push_back(p.name);
+  for (const Parameter& p : list) names.push_back(p.name);
   parameters.allow(names);
   std::map<std::string, double> values;
   for (const auto& [key, node] : parameters.table()) values[std::string(key.str())] = parameters.number(key.str(), node);
@@ -145,7 +146,7 @@ FreeEnergy read_energy(const Model& model, const Section* section) {
     const toml::node& text = interaction.need("potential");
     const PotentialPtr kernel = interaction.located(&text, [&] { return formula(interaction.text("potential", text), model.dimension()); });
     std::map<std::string, double> values;
-    if (kernel->parameter_count() > 0) values = read_parameters(interaction, *kernel);
+    if (kernel->parameter_count() > 0) values = read_parameters(interaction, kernel->parameters());
     interaction.located(node, [&] {
       const Model with_values = model_from(kernel, values, std::nan(""));
       // W must be even; a formula is tried at a few points.
@@ -335,9 +336,36 @@ Model read_model(const Section& section, bool entropy) {
     return written ? formula(section.text("potential", name), dimension) : family(section.text("family", name), dimension);
   });
   std::map<std::string, double> values;
-  if (potential->parameter_count() > 0) values = read_parameters(section, *potential);
+  if (potential->parameter_count() > 0) values = read_parameters(section, potential->parameters());
   values["beta"] = entropy || section.find("beta") ? section.positive("beta", section.need("beta")) : 1.0;
   return section.located(section.find("parameters"), [&] { return model_from(potential, values, std::nan("")); });
+}
+
+/// [diffusion]: family = "cir", or drift and diffusion as formulas, with parameters and the range of x that the flow may visit.
+void read_diffusion(const Section& section, Config& config) {
+  section.allow({"family", "drift", "diffusion", "parameters", "range"});
+  const toml::node* name = section.find("family");
+  if (name && (section.find("drift") || section.find("diffusion"))) section.fail(name, "'family' excludes 'drift' and 'diffusion'");
+  const DiffusionPtr family = section.located(name, [&] {
+    return name ? diffusion_family(section.text("family", *name)) : diffusion_formula(section.text("drift", section.need("drift")), section.text("diffusion", section.need("diffusion")));
+  });
+  std::map<std::string, double> values;
+  if (family->parameter_count() > 0) values = read_parameters(section, family->parameters());
+  const toml::node& range = section.need("range");
+  const Vector ends = section.vector("range", range);
+  if (ends.size() != 2) section.fail(&range, "'range' must be [lower, upper]");
+  config.diffusion_range = {ends[0], ends[1]};
+  section.located(section.find("parameters"), [&] {
+    Vector theta(family->parameter_count());
+    for (Index i = 0; i < theta.size(); ++i) {
+      const std::string& parameter = family->parameters()[static_cast<std::size_t>(i)].name;
+      if (!values.contains(parameter)) throw DomainError(fmt::format("parameter '{}' has no value", parameter));
+      theta[i] = values[parameter];
+    }
+    config.diffusion.emplace(family, theta);
+    return 0;
+  });
+  config.model = section.located(&range, [&] { return Lamperti(*config.diffusion, ends[0], ends[1]).model(); });
 }
 
 }  // namespace
@@ -427,13 +455,22 @@ Config read_config(const std::filesystem::path& path) {
     throw ParseError(file, e.source().begin.line, e.source().begin.column, e.description());
   }
   const Section top(file, "top level", root);
-  top.allow({"model", "energy", "initial", "flow", "grid", "particles", "simulate", "claim"});
-  if (!root["model"].is_table()) throw ParseError(file, 1, 0, "the table [model] is missing");
-  const Section model(file, "model", *root["model"].as_table());
+  top.allow({"model", "diffusion", "energy", "initial", "flow", "grid", "particles", "simulate", "claim"});
+  const bool transformed = root["diffusion"].is_table();
+  for (const char* key : {"simulate", "claim"}) {
+    if (const toml::node* node = root.get(key); node && transformed) top.fail(node, fmt::format("[{}] does not go with [diffusion]", key));
+  }
+  if (transformed == root["model"].is_table()) throw ParseError(file, 1, 0, transformed ? "[model] and [diffusion] exclude each other" : "the table [model] is missing (or [diffusion])");
+  const Section model(file, transformed ? "diffusion" : "model", *root[transformed ? "diffusion" : "model"].as_table());
   std::optional<Section> energy;
   if (root["energy"].is_table()) energy.emplace(file, "energy", *root["energy"].as_table());
   const bool entropy = !energy || !energy->find("entropy") || energy->flag("entropy", *energy->find("entropy"));
-  config.model = read_model(model, entropy);
+  if (transformed) {
+    if (energy) energy->fail(nullptr, "[energy] does not go with [diffusion]");
+    read_diffusion(model, config);
+  } else {
+    config.model = read_model(model, entropy);
+  }
   config.energy = read_energy(*config.model, energy ? &*energy : nullptr);
   config.obstacles = energy && energy->find("obstacle");
   if (const auto* node = model.find("convexity_on")) {
@@ -461,6 +498,7 @@ Config read_config(const std::filesystem::path& path) {
     if (config.obstacles && !entropic && !finite_volume) {
       energy->fail(energy->find("obstacle"), fmt::format("the {} step takes no obstacles; the entropic and the finite_volume step do", name));
     }
+    if (transformed && name != "quantile") flow.fail(&step, fmt::format("'step' is '{}', but a [diffusion] needs quantile", name));
     config.gaussian_step = name == "gaussian";
     config.flow.h = flow.positive("h", flow.need("h"));
     config.flow.steps = flow.count("steps", flow.need("steps"));

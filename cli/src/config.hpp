@@ -3,6 +3,7 @@
 #include <jko/flows/flow.hpp>
 #include <jko/measures/gaussian.hpp>
 #include <jko/measures/quantile_function.hpp>
+#include <jko/models/diffusion.hpp>
 #include <jko/models/model.hpp>
 #include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
@@ -34,6 +35,9 @@ struct GridFlow {
 struct Config {
   std::string text;                                  ///< the file, as read
   std::optional<Model> model;
+  /// [diffusion] instead of [model]: the model is that of the Lamperti coordinate, the start is the law of X.
+  std::optional<Diffusion> diffusion;
+  std::pair<double, double> diffusion_range;         ///< of x
   FreeEnergy energy;                                 ///< of the model and [energy]
   bool obstacles = false;                            ///< the energy has some, of which the model knows nothing
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically

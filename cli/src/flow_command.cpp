@@ -4,6 +4,7 @@
 #include "data.hpp"
 #include "fit_json.hpp"
 #include "flow_files.hpp"
+#include "transformed_flow.hpp"
 
 #include <jko/core/error.hpp>
 #include <jko/estimators/bootstrap.hpp>
@@ -64,7 +65,7 @@ Problem make_problem(const Config& config, const Arguments& a) {
   Vector values = p.energy.parameters();
   if (p.energy.entropy() == nullptr && (!a.fit.empty() || !a.online.empty())) throw DomainError("flow: a fit needs an energy with entropy, since it estimates beta");
   if (!a.fit.empty()) {
-    p.fit = read_fit(a.fit, model);
+    p.fit = read_fit(a.fit, model.parameter_list());
     values.head(p.fit->estimate.size()) = p.fit->estimate;
     p.energy.set_parameters(values);
     p.options.sensitivity = Sensitivity::shared;
@@ -224,7 +225,10 @@ void add_flow(CLI::App& app, int& status) {
   command->callback([a, &status] {
     const Config config = read_config(a->config);
     if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
-    if (config.gaussian_step) {
+    if (config.diffusion) {
+      if (!a->online.empty() || a->bootstrap > 0 || a->step_error || a->resume) throw DomainError("flow: --online, --bootstrap, --step-error and --resume do not go with [diffusion]");
+      status = run_transformed(config, a->fit, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}}, a->json);
+    } else if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
     } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {
       if (!a->fit.empty() || !a->online.empty()) throw DomainError("flow: bands need a step with sensitivities: on grids the entropic step, not back_and_forth");

@@ -1,5 +1,6 @@
 """The program jko from outside: exit statuses, messages, files that appear whole or not at all, resuming to the same bits."""
 import json
+import math
 import os
 import pathlib
 import signal
@@ -55,7 +56,7 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fly")[0] == 2, "an unknown command is misuse")
 
     # Every example runs, and its JSON has the promised fields.
-    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "back_and_forth.toml", "obstacle.toml", "finite_volume.toml", "affine.toml"]:
+    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "back_and_forth.toml", "obstacle.toml", "finite_volume.toml", "affine.toml", "cir.toml"]:
         out = folder / example
         status, _, err = run("flow", source / "docs/examples" / example, "--out", out)
         expect(status == 0, f"{example}: {status} {err}")
@@ -174,6 +175,24 @@ with tempfile.TemporaryDirectory() as name:
     for file in ["band_quantiles.csv", "band_distribution.csv", "band_density.csv", "band_moments.csv", "bootstrap.csv"]:
         expect((bands / file).exists(), file)
     expect("step_error" in (bands / "band_moments.csv").read_text().splitlines()[0], "the step error is a column")
+
+    # A diffusion: fitted, then its flow in the Lamperti coordinate with bands of X.
+    rates = folder / "rates.json"
+    expect(run("fit", source / "validation/data/tcm_monthly_1953_1999.csv", "--column", "tcm1y", "--model", "cir", "--out", rates)[0] == 0, "fit of CIR")
+    text = (source / "docs/examples/cir.toml").read_text().replace("[1e-9, 4.0]", "[1e-6, 60]").replace("[0.08]", "[6.0]").replace("6.4e-5", "0.04").replace("cells = [600]", "cells = [200]\nlower = 4.8\nupper = 7.2")
+    status, _, err = run("flow", config(text), "--fit", rates, "--out", folder / "cir_bands")
+    expect(status == 0, f"flow of a fitted CIR: {err}")
+    moments = (folder / "cir_bands/band_moments.csv").read_text().splitlines()[1].split(",")
+    values = {p["name"]: p["estimate"] for p in json.loads(rates.read_text())["parameters"]}
+    mean = values["mu"] + (6 - values["mu"]) * math.exp(-0.5 * values["kappa"])
+    expect(abs(float(moments[1]) - mean) < 1e-3, f"the mean of X is CIR's: {moments[1]} against {mean}")
+    errors = json.loads(rates.read_text())["sandwich"]
+    decay = math.exp(-0.5 * values["kappa"])
+    slope = [-0.5 * decay * (6 - values["mu"]), 1 - decay, 0]
+    error = math.sqrt(sum(slope[i] * errors[i][j] * slope[j] for i in range(3) for j in range(3)))
+    expect(abs(float(moments[2]) / error - 1) < 1e-2, f"its standard error is the delta method's: {moments[2]} against {error}")
+    refused(["flow", config(text.replace("step       = \"quantile\"", "step = \"gaussian\""))], "config.toml", "quantile")
+    refused(["flow", config(text.replace("[1e-6, 60]", "[0, 60]"))], "config.toml", "state space")
 
     # Bad configurations: one line with the place, nothing written.
     out = folder / "nothing"

@@ -188,6 +188,11 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
     if (text != "implicit" && text != "semi-implicit") flow.fail(n, fmt::format("'interaction' is '{}', but must be implicit or semi-implicit", text));
     out.step.interaction = text == "implicit" ? InteractionScheme::implicit_outer : InteractionScheme::semi_implicit;
   }
+  if (const auto* n = flow.find("certificate")) {
+    const std::string text = flow.text("certificate", *n);
+    if (text != "none" && text != "dual") flow.fail(n, fmt::format("'certificate' is '{}', but must be none or dual", text));
+    out.step.certificate = text == "dual" ? EntropicCertificate::dual_bounds : EntropicCertificate::none;
+  }
   const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
   if (gib > out.step.memory_limit) {
     section.fail(&cells, fmt::format("{:.3g} cells would take about {:.0f} GiB, but at most {:g} are allowed", static_cast<double>(grid.size()), gib, out.step.memory_limit));
@@ -387,14 +392,14 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["flow"].is_table()) {
     const Section flow(file, "flow", *root["flow"].as_table());
-    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "interaction"});
+    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "interaction", "certificate"});
     const toml::node& step = flow.need("step");
     const std::string name = flow.text("step", step);
     const bool on_grid = name == "entropic", labelled = name == "particles";
     if (name != "gaussian" && name != "quantile" && !on_grid && !labelled) {
       flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile, entropic or particles", name));
     }
-    for (const char* key : {"epsilon", "bias_target", "tolerance", "interaction"}) {
+    for (const char* key : {"epsilon", "bias_target", "tolerance", "interaction", "certificate"}) {
       if (flow.find(key) && !on_grid) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic step", key));
     }
     config.gaussian_step = name == "gaussian";

@@ -299,9 +299,14 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
     };
     fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
     if constexpr (std::is_same_v<Measure, GridDensity>) {
-      double violation = 0;
-      for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
-      fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
+      double violation = 0, gap = 0;
+      for (const FlowRecord& r : result.records) {
+        violation = std::max(violation, r.step.residual);
+        gap = std::isnan(r.step.gap) ? r.step.gap : std::max(gap, r.step.gap);
+      }
+      fmt::print("largest violation of a step's first marginal: {:.2e} in L1\n", violation);
+      if (std::isnan(gap)) fmt::print("no certificate (certificate = \"dual\" in [flow] gives one where the step has it)\n");
+      else fmt::print("largest duality gap of a step on this grid: {:.2e}{}\n", gap, std::isnan(bound) ? "" : fmt::format("; W2 between the exact minimiser and a feasible density beside the result: at most {:.2e}", bound));
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
       double residual = 0;
       for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);

@@ -2,15 +2,18 @@
 
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
+#include <jko/transport/c_transform.hpp>
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
+#include "jko_dual.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
 namespace jko {
@@ -166,6 +169,7 @@ void EntropicStepOptions::validate() const {
   check_positive("entropic_step", "tolerance", tolerance);
   check_at_least("entropic_step", "max_iterations", max_iterations, 1);
   check_at_least("entropic_step", "max_outer", max_outer, 1);
+  check_at_least("entropic_step", "certificate_iterations", certificate_iterations, 0);
   check_at_least("entropic_step", "threads", threads, 1);
 }
 
@@ -564,11 +568,51 @@ double EntropicStep::Work::stiffness(const Vector& density) const {
   return proximal.a - 0.5 + (proximal.b != 0 && top > 0 ? proximal.b * proximal.k * std::pow(proximal.k > 0 ? top : std::max(density.mean(), 1e-300), proximal.k) : 0.0);
 }
 
+namespace {
+
+/// Why the dual of jko_dual.hpp does not apply; empty where it does.
+std::string why_uncertified(const FreeEnergy& energy, const Grid& grid, const Vector& linear, InteractionScheme interaction) {
+  if (grid.boundary == Boundary::periodic) return "the certificate's transport is for boxes with walls, but the grid is periodic";
+  if (energy.interaction() && interaction == InteractionScheme::implicit_outer) return "an implicit interaction's objective has no dual here; a semi-implicit one is certified";
+  if (energy.congestion()) return "no push-forward is known to keep below the congestion's density";
+  if (energy.porous_medium() && energy.porous_medium()->exponent < 1) return "fast diffusion (m < 1) has no finite dual near vacuum";
+  if (!energy.entropy() && !energy.porous_medium()) return "without entropy or porous medium the dual does not give the density";
+  if (!linear.allFinite()) return "obstacles have no interpolated transport";
+  return {};
+}
+
+/// phi = -h (Psi + u'(e^y)). Where the solver has no density (y = -infinity): with entropy the c-concave continuation from the other cells.
+Vector dual_potential(const JkoDual& dual, const Vector& y) {
+  const LocalEnergy& u = dual.local;
+  Vector phi(y.size());
+  bool holes = false;
+  for (Index i = 0; i < y.size(); ++i) {
+    const double pressure = u.coefficient > 0 ? u.coefficient * u.exponent / (u.exponent - 1) * std::exp((u.exponent - 1) * y[i]) : 0.0;
+    const bool hole = u.temperature > 0 && y[i] == -infinity;
+    phi[i] = hole ? -infinity : -dual.h * (dual.psi[i] + (u.temperature > 0 ? u.temperature * (y[i] + 1) : 0.0) + pressure);
+    holes = holes || hole;
+  }
+  if (!holes) return phi;
+  const CTransform transform(dual.grid);
+  const Vector closed = transform(transform(phi));
+  for (Index i = 0; i < y.size(); ++i) {
+    if (phi[i] == -infinity) phi[i] = closed[i];
+  }
+  return phi;
+}
+
+}  // namespace
+
+std::string EntropicStep::uncertified(const std::shared_ptr<const Grid>& grid) const {
+  return why_uncertified(energy_, *grid, GridEnergy(energy_, grid).potential(), options_.interaction);
+}
+
 StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h, const Vector& guess) {
   check_positive("entropic_step", "step size h", h);
   if (from.dimension() == 0) throw DomainError("entropic_step: the start is empty");
   const Grid& grid = from.grid();
-  const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  const bool certified = options_.certificate == EntropicCertificate::dual_bounds;
+  const double gib = (certified ? 300 + 50 * std::ldexp(1.0, grid.dimension()) : 200) * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
   if (gib > options_.memory_limit) throw DomainError(fmt::format("entropic_step: {:.3g} cells would take about {:.1f} GiB, but memory_limit is {:g}", static_cast<double>(grid.size()), gib, options_.memory_limit));
   double epsilon = options_.epsilon;
   if (epsilon == 0) epsilon = chosen_epsilon(from, options_.bias_target);
@@ -708,10 +752,31 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.w2_moved = std::sqrt(std::max(0.0, squared));
   result.energy = w.energy().value(rho);
   result.objective = result.energy.total + result.w2_moved * result.w2_moved / (2 * h);
+  if (certified) {
+    const Vector linear = interacts ? Vector(potential + acting) : potential;
+    report_.uncertified = why_uncertified(energy_, grid, linear, options_.interaction);
+    if (report_.uncertified.empty()) {
+      JkoDual dual(energy_, from, linear, h, options_.threads);
+      const Vector phi = dual_potential(dual, w.y);
+      Vector best = phi, gradient;
+      report_.dual_value = dual.evaluate(phi, gradient) * volume / h;
+      const double rounding = (rho - dual.density).cwiseAbs().sum() * volume;
+      const DualAscentResult ascent = dual_ascent(dual, best, {std::numeric_limits<double>::min(), options_.certificate_iterations});
+      const JkoBounds bounds = jko_bounds(dual, best, ascent.value);
+      report_.best_dual_value = bounds.dual_value;
+      report_.primal_value = bounds.primal_value;
+      report_.l1_feasible = (rho - dual.pushed).cwiseAbs().sum() * volume;
+      result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
+      // From the result's own potential, or from the better one by the triangle inequality.
+      if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
+      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) result.w2_bound = std::sqrt(2 * h * result.gap / (1 + h * convexity->kappa));
+    }
+  }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {
     EntropicStepOptions doubled = options_;
     doubled.epsilon = 2 * epsilon;
     doubled.bias = BiasEstimate::none;
+    doubled.certificate = EntropicCertificate::none;
     EntropicStep other(energy_, doubled);
     const auto coarser = other.advance(from, h, rho);
     if (is_success(coarser.status)) report_.bias = l1_distance(coarser.measure, result.measure) / 3;

@@ -160,7 +160,7 @@ with tempfile.TemporaryDirectory() as name:
     status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"') % "100"), "--out", folder / "dual", "--json")
     step = json.loads(out_text)["steps"][0]
     # x^2 has kappa = 2: b7's bound from the gap.
-    expect(status == 0 and 0 <= step["gap"] < 1e-6 and abs(step["w2_bound"] - (0.2 * step["gap"] / 1.2) ** 0.5) < 1e-12, f"a certificate on request: {step}")
+    expect(status == 0 and 0 <= step["gap"] < 1e-4 and abs(step["w2_bound"] - (0.2 * step["gap"] / 1.2) ** 0.5) < 1e-12, f"a certificate on request: {step}")
     status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"').replace("[grid]", '[grid]\nboundary = "periodic"') % "100"), "--out", folder / "dual")
     expect(status == 0 and "no certificate: " in err and "periodic" in err, f"the reason why there is none: {err}")
     for text, parts in [(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "yes"') % "40", ["certificate", "dual"]), (grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),

@@ -6,6 +6,7 @@
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
+#include "../transport/scaled_field.hpp"
 #include "jko_dual.hpp"
 
 #include <fmt/format.h>
@@ -74,11 +75,6 @@ JKO_VECTOR_CLONES void proximal_porous(const double* s, double shift, const doub
   proximal_loop<true>(s, shift, v, n, f, y, rho, log_b, damping, value);
 }
 
-/// out = e^{log - shift}.
-JKO_VECTOR_CLONES void exponentials(const double* log, double shift, Index n, double* __restrict out) {
-  for (Index i = 0; i < n; ++i) out[i] = vm::exp(log[i] - shift);
-}
-
 /// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}, a t = (mantissas) factor.
 JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* a, const double* t, double shift, double factor, Index n,
                                 double* __restrict delta, double* __restrict weight, double* __restrict violation) {
@@ -118,16 +114,6 @@ JKO_VECTOR_CLONES void add_dot(const double* w, const double* x, const double* y
     for (int l = 0; l < lanes; ++l) sum[l] += w[i + l] * x[i + l] * y[i + l];
   }
   for (; i < n; ++i) sum[0] += w[i] * x[i] * y[i];
-}
-JKO_VECTOR_CLONES double largest(const double* x, Index n) {
-  double top[lanes];
-  std::fill_n(top, lanes, -infinity);
-  Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (int l = 0; l < lanes; ++l) top[l] = x[i + l] > top[l] ? x[i + l] : top[l];
-  }
-  for (; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
-  return *std::max_element(top, top + lanes);
 }
 /// x += step p, r -= step q; adds w r^2 to the sum.
 JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum) {
@@ -251,7 +237,7 @@ class EntropicStep::Work {
       log_b[i] = l == -infinity || shifted[i] == obstacle ? -infinity : l - (proximal.a * l + pressure + shifted[i]);
       if (congestion.size() > 0) log_b[i] -= congestion[i] / epsilon;
     }
-    from_logarithms(log_b, b);
+    from_logarithms(*kernel, log_b, b, threads_);
     apply(b, t);
     bool reached = false;
     for (Index tile = 0; tile < kernel->tiles(); ++tile) {
@@ -283,7 +269,7 @@ class EntropicStep::Work {
   void evaluate() {
     const Index tiles = kernel->tiles();
     sums_.assign(static_cast<std::size_t>(4 * tiles), 0.0);
-    from_logarithms(alpha, a);
+    from_logarithms(*kernel, alpha, a, threads_);
     apply(a, s);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(s, tile) * vm::ln2;
@@ -298,7 +284,7 @@ class EntropicStep::Work {
       sums_[static_cast<std::size_t>(4 * tile)] = total(value);
       sums_[static_cast<std::size_t>(4 * tile + 1)] = total(amount);
     });
-    from_logarithms(log_b, b);
+    from_logarithms(*kernel, log_b, b, threads_);
     apply(b, t);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(t, tile) * vm::ln2;
@@ -427,22 +413,6 @@ class EntropicStep::Work {
     double all = 0;
     for (const double part : parts_) all += part;
     return all;
-  }
-
-  /// The field e^{logarithm} with each tile's largest mantissa in [1/2, 1].
-  void from_logarithms(const Vector& logarithm, ScaledField& out) const {
-    parallel_for(kernel->tiles(), threads_, [&](Index tile) {
-      double top = -infinity;
-      kernel->for_each_run(tile, [&](Index i, Index n) { top = std::max(top, largest(logarithm.data() + i, n)); });
-      // Beyond 1e8 in the exponent the logarithms themselves have lost their digits.
-      const bool empty = !(top > -5e7);
-      const int e = empty ? SeparableKernel::empty_tile : static_cast<int>(std::ceil(std::min(top, 5e7) / vm::ln2));
-      out.exponent[static_cast<std::size_t>(tile)] = e;
-      kernel->for_each_run(tile, [&](Index i, Index n) {
-        if (empty) std::fill_n(out.mantissa.data() + i, n, 0.0);
-        else exponentials(logarithm.data() + i, e * vm::ln2, n, out.mantissa.data() + i);
-      });
-    });
   }
 
   const SeparableKernel& kernel_for(double eps, double radius) {

@@ -228,6 +228,11 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
       if (text != "implicit" && text != "semi-implicit") flow.fail(n, fmt::format("'interaction' is '{}', but must be implicit or semi-implicit", text));
       step.interaction = text == "implicit" ? InteractionScheme::implicit_outer : InteractionScheme::semi_implicit;
     }
+    if (const auto* n = flow.find("certificate")) {
+      const std::string text = flow.text("certificate", *n);
+      if (text != "none" && text != "dual") flow.fail(n, fmt::format("'certificate' is '{}', but must be none or dual", text));
+      step.certificate = text == "dual" ? EntropicCertificate::dual_bounds : EntropicCertificate::none;
+    }
     memory_limit = step.memory_limit;
     out.step = step;
   }
@@ -481,7 +486,7 @@ Config read_config(const std::filesystem::path& path) {
 
   if (root["flow"].is_table()) {
     const Section flow(file, "flow", *root["flow"].as_table());
-    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "max_iterations", "interaction"});
+    flow.allow({"step", "scheme", "h", "steps", "keep_every", "adaptive", "epsilon", "bias_target", "tolerance", "max_iterations", "interaction", "certificate"});
     const toml::node& step = flow.need("step");
     const std::string name = flow.text("step", step);
     const bool entropic = name == "entropic", finite_volume = name == "finite_volume", on_grid = entropic || finite_volume || name == "back_and_forth";
@@ -489,7 +494,7 @@ Config read_config(const std::filesystem::path& path) {
     if (name != "gaussian" && name != "quantile" && !on_grid && !labelled) {
       flow.fail(&step, fmt::format("'step' is '{}', but must be gaussian, quantile, entropic, back_and_forth, finite_volume, particles or affine", name));
     }
-    for (const char* key : {"epsilon", "bias_target", "interaction"}) {
+    for (const char* key : {"epsilon", "bias_target", "interaction", "certificate"}) {
       if (flow.find(key) && !entropic) flow.fail(flow.find(key), fmt::format("'{}' is an option of the entropic step", key));
     }
     for (const char* key : {"tolerance", "max_iterations"}) {

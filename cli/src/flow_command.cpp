@@ -171,6 +171,11 @@ int run(const Config& config, const Arguments& a) {
 
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
+  if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (config.grid->step.certificate != EntropicCertificate::none) {
+      if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
+    }
+  }
   std::optional<FlowResult<Measure>> finer;
   if (good && a.step_error) {
     finer = halved<Step>(problem, config, start, &console);

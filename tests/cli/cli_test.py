@@ -229,7 +229,7 @@ with tempfile.TemporaryDirectory() as name:
     # Densities on grids: files of the right shape, mass kept, energy falling; a kept density is a start again; bad boxes are refused with their line.
     plane = json.loads((folder / "double_well_2d.toml/flow.json").read_text())["steps"]
     expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(plane, plane[1:])), "the 2-D energy falls")
-    expect(all(b["w2_bound"] is None and b["residual"] < 1e-6 for b in plane), "entropic steps have no certificate, but a residual")
+    expect(all(b["w2_bound"] is None and b["residual"] < 1e-6 for b in plane), "entropic steps have no certificate unless asked, but a residual")
     for k in [0, 6, 24]:
         for end in ["npy", "svg"]:
             expect((folder / f"double_well_2d.toml/density_{k:06d}.{end}").exists(), f"density {k} as {end}")
@@ -239,7 +239,13 @@ with tempfile.TemporaryDirectory() as name:
     again = again.replace("steps      = 24", "steps      = 1")
     expect(run("flow", config(again), "--out", folder / "again")[0] == 0, "a density as start on a grid")
     grid = '[model]\npotential = "x^2"\nbeta = 1.0\n[initial]\ngaussian = { mean = [0.0], covariance = [[1.0]] }\n[flow]\nstep = "entropic"\nh = 0.1\nsteps = 1\n[grid]\nlower = [-4.0]\nupper = [4.0]\ncells = [%s]\n'
-    for text, parts in [(grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
+    status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"') % "100"), "--out", folder / "dual", "--json")
+    step = json.loads(out_text)["steps"][0]
+    # x^2 has kappa = 2: b7's bound from the gap.
+    expect(status == 0 and 0 <= step["gap"] < 1e-4 and abs(step["w2_bound"] - (0.2 * step["gap"] / 1.2) ** 0.5) < 1e-12, f"a certificate on request: {step}")
+    status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"').replace("[grid]", '[grid]\nboundary = "periodic"') % "100"), "--out", folder / "dual")
+    expect(status == 0 and "no certificate: " in err and "periodic" in err, f"the reason why there is none: {err}")
+    for text, parts in [(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "yes"') % "40", ["certificate", "dual"]), (grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
                         (grid.replace("h = 0.1", 'h = 0.1\nscheme = "bdf2"') % "40", ["jko"]), (grid.replace("h = 0.1", "h = 0.1\nepsilon = 1e-12") % "40", ["epsilon", "width"]),
                         (grid.replace("x^2", "log(x)") % "40", ["potential", "nan"]), (grid.replace("x^2", "x1^2").replace("beta = 1.0", "beta = 1.0\ndimension = 2") % "40", ["dimension"])]:
         refused(["flow", config(text), "--out", out], *parts)

@@ -45,8 +45,9 @@ std::string Fit::table() const {
                           estimate[i] / se[i], interval(i, 0), interval(i, 1));
     }
   }
-  text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(),
-                      gradient_norm);
+  // An estimator without a likelihood has none of these.
+  if (std::isnan(log_likelihood)) text += fmt::format("\nscaled gradient {:.1e}\n", gradient_norm);
+  else text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(), gradient_norm);
   for (const std::string& warning : warnings) text += "warning: " + warning + "\n";
   return text;
 }

@@ -1,8 +1,10 @@
 #include <jko/flows/flow.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/steps/affine_step.hpp>
 #include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
+#include <jko/steps/finite_volume_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
@@ -321,8 +323,10 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
   return state_.so_far;
 }
 
+template class Flow<AffineStep>;
 template class Flow<BackAndForthStep>;
 template class Flow<EntropicStep>;
+template class Flow<FiniteVolumeStep>;
 template class Flow<GaussianStep>;
 template class Flow<ParticleStep>;
 template class Flow<QuantileStep>;

@@ -2,16 +2,20 @@
 
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
+#include <jko/transport/c_transform.hpp>
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
 #include "../measures/grid_transfer.hpp"
+#include "../transport/scaled_field.hpp"
+#include "jko_dual.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
 namespace jko {
@@ -73,11 +77,6 @@ JKO_VECTOR_CLONES void proximal_porous(const double* s, double shift, const doub
   proximal_loop<true>(s, shift, v, n, f, y, rho, log_b, damping, value);
 }
 
-/// out = e^{log - shift}.
-JKO_VECTOR_CLONES void exponentials(const double* log, double shift, Index n, double* __restrict out) {
-  for (Index i = 0; i < n; ++i) out[i] = vm::exp(log[i] - shift);
-}
-
 /// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}.
 JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* t, double shift, Index n, double* __restrict delta, double* __restrict weight,
                                 double* __restrict violation) {
@@ -119,16 +118,6 @@ JKO_VECTOR_CLONES void add_dot(const double* w, const double* x, const double* y
   }
   for (; i < n; ++i) sum[0] += w[i] * x[i] * y[i];
 }
-JKO_VECTOR_CLONES double largest(const double* x, Index n) {
-  double top[lanes];
-  std::fill_n(top, lanes, -infinity);
-  Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (int l = 0; l < lanes; ++l) top[l] = x[i + l] > top[l] ? x[i + l] : top[l];
-  }
-  for (; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
-  return *std::max_element(top, top + lanes);
-}
 /// x += step p, r -= step q; adds w r^2 to the sum and w |r| to the other.
 JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum,
                                double* __restrict absolute) {
@@ -169,6 +158,7 @@ void EntropicStepOptions::validate() const {
   check_positive("entropic_step", "tolerance", tolerance);
   check_at_least("entropic_step", "max_iterations", max_iterations, 1);
   check_at_least("entropic_step", "max_outer", max_outer, 1);
+  check_at_least("entropic_step", "certificate_iterations", certificate_iterations, 0);
   check_at_least("entropic_step", "threads", threads, 1);
 }
 
@@ -267,7 +257,7 @@ class EntropicStep::Work {
   }
   /// Likewise from log b as it stands.
   [[nodiscard]] bool start_from_scaling() {
-    from_logarithms(log_b, b);
+    from_logarithms(*kernel, log_b, b, threads_, headroom);
     apply(b, t);
     bool reached = false;
     for (Index tile = 0; tile < kernel->tiles(); ++tile) {
@@ -299,7 +289,7 @@ class EntropicStep::Work {
   void evaluate() {
     const Index tiles = kernel->tiles();
     sums_.assign(static_cast<std::size_t>(4 * tiles), 0.0);
-    from_logarithms(alpha, a);
+    from_logarithms(*kernel, alpha, a, threads_, headroom);
     apply(a, s);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(s, tile) * vm::ln2;
@@ -314,7 +304,7 @@ class EntropicStep::Work {
       sums_[static_cast<std::size_t>(4 * tile)] = total(value);
       sums_[static_cast<std::size_t>(4 * tile + 1)] = total(amount);
     });
-    from_logarithms(log_b, b);
+    from_logarithms(*kernel, log_b, b, threads_, headroom);
     apply(b, t);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(t, tile) * vm::ln2;
@@ -452,22 +442,6 @@ class EntropicStep::Work {
     double all = 0;
     for (const double part : parts_) all += part;
     return all;
-  }
-
-  /// The field e^{logarithm} with each tile's largest mantissa in [1/2, 1] 2^headroom.
-  void from_logarithms(const Vector& logarithm, ScaledField& out) const {
-    parallel_for(kernel->tiles(), threads_, [&](Index tile) {
-      double top = -infinity;
-      kernel->for_each_run(tile, [&](Index i, Index n) { top = std::max(top, largest(logarithm.data() + i, n)); });
-      // Beyond 1e8 in the exponent the logarithms themselves have lost their digits.
-      const bool empty = !(top > -5e7);
-      const int e = empty ? SeparableKernel::empty_tile : static_cast<int>(std::ceil(std::min(top, 5e7) / vm::ln2)) - headroom;
-      out.exponent[static_cast<std::size_t>(tile)] = e;
-      kernel->for_each_run(tile, [&](Index i, Index n) {
-        if (empty) std::fill_n(out.mantissa.data() + i, n, 0.0);
-        else exponentials(logarithm.data() + i, e * vm::ln2, n, out.mantissa.data() + i);
-      });
-    });
   }
 
   const SeparableKernel& kernel_for(double eps, double radius) {
@@ -611,11 +585,51 @@ double EntropicStep::Work::stiffness(const Vector& density) const {
   return proximal.a - 0.5 + (proximal.b != 0 && top > 0 ? proximal.b * proximal.k * std::pow(proximal.k > 0 ? top : std::max(density.mean(), 1e-300), proximal.k) : 0.0);
 }
 
+namespace {
+
+/// Why the dual of jko_dual.hpp does not apply; empty where it does.
+std::string why_uncertified(const FreeEnergy& energy, const Grid& grid, const Vector& linear, InteractionScheme interaction) {
+  if (grid.boundary == Boundary::periodic) return "the certificate's transport is for boxes with walls, but the grid is periodic";
+  if (energy.interaction() && interaction == InteractionScheme::implicit_outer) return "an implicit interaction's objective has no dual here; a semi-implicit one is certified";
+  if (energy.congestion()) return "no push-forward is known to keep below the congestion's density";
+  if (energy.porous_medium() && energy.porous_medium()->exponent < 1) return "fast diffusion (m < 1) has no finite dual near vacuum";
+  if (!energy.entropy() && !energy.porous_medium()) return "without entropy or porous medium the dual does not give the density";
+  if (!linear.allFinite()) return "obstacles have no interpolated transport";
+  return {};
+}
+
+/// phi = -h (Psi + u'(e^y)). Where the solver has no density (y = -infinity): with entropy the c-concave continuation from the other cells.
+Vector dual_potential(const JkoDual& dual, const Vector& y) {
+  const LocalEnergy& u = dual.local;
+  Vector phi(y.size());
+  bool holes = false;
+  for (Index i = 0; i < y.size(); ++i) {
+    const double pressure = u.coefficient > 0 ? u.coefficient * u.exponent / (u.exponent - 1) * std::exp((u.exponent - 1) * y[i]) : 0.0;
+    const bool hole = u.temperature > 0 && y[i] == -infinity;
+    phi[i] = hole ? -infinity : -dual.h * (dual.psi[i] + (u.temperature > 0 ? u.temperature * (y[i] + 1) : 0.0) + pressure);
+    holes = holes || hole;
+  }
+  if (!holes) return phi;
+  const CTransform transform(dual.grid);
+  const Vector closed = transform(transform(phi));
+  for (Index i = 0; i < y.size(); ++i) {
+    if (phi[i] == -infinity) phi[i] = closed[i];
+  }
+  return phi;
+}
+
+}  // namespace
+
+std::string EntropicStep::uncertified(const std::shared_ptr<const Grid>& grid) const {
+  return why_uncertified(energy_, *grid, GridEnergy(energy_, grid).potential(), options_.interaction);
+}
+
 StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h, const Vector& guess) {
   check_positive("entropic_step", "step size h", h);
   if (from.dimension() == 0) throw DomainError("entropic_step: the start is empty");
   const Grid& grid = from.grid();
-  const double gib = 300 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  const bool certified = options_.certificate == EntropicCertificate::dual_bounds;
+  const double gib = (certified ? 400 + 50 * std::ldexp(1.0, grid.dimension()) : 300) * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
   if (gib > options_.memory_limit) throw DomainError(fmt::format("entropic_step: {:.3g} cells would take about {:.1f} GiB, but memory_limit is {:g}", static_cast<double>(grid.size()), gib, options_.memory_limit));
   double epsilon = options_.epsilon;
   if (epsilon == 0) epsilon = chosen_epsilon(from, options_.bias_target);
@@ -833,10 +847,31 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.w2_moved = std::sqrt(std::max(0.0, squared));
   result.energy = w.energy().value(rho);
   result.objective = result.energy.total + result.w2_moved * result.w2_moved / (2 * h);
+  if (certified) {
+    const Vector linear = interacts ? Vector(potential + acting) : potential;
+    report_.uncertified = why_uncertified(energy_, grid, linear, options_.interaction);
+    if (report_.uncertified.empty()) {
+      JkoDual dual(energy_, from, linear, h, options_.threads);
+      const Vector phi = dual_potential(dual, w.y);
+      Vector best = phi, gradient;
+      report_.dual_value = dual.evaluate(phi, gradient) * volume / h;
+      const double rounding = (rho - dual.density).cwiseAbs().sum() * volume;
+      const DualAscentResult ascent = dual_ascent(dual, best, {std::numeric_limits<double>::min(), options_.certificate_iterations});
+      const JkoBounds bounds = jko_bounds(dual, best, ascent.value);
+      report_.best_dual_value = bounds.dual_value;
+      report_.primal_value = bounds.primal_value;
+      report_.l1_feasible = (rho - dual.pushed).cwiseAbs().sum() * volume;
+      result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
+      // From the result's own potential, or from the better one by the triangle inequality.
+      if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
+      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) result.w2_bound = std::sqrt(2 * h * result.gap / (1 + h * convexity->kappa));
+    }
+  }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {
     EntropicStepOptions doubled = options_;
     doubled.epsilon = 2 * epsilon;
     doubled.bias = BiasEstimate::none;
+    doubled.certificate = EntropicCertificate::none;
     EntropicStep other(energy_, doubled);
     const auto coarser = other.advance(from, h, rho);
     if (is_success(coarser.status)) report_.bias = l1_distance(coarser.measure, result.measure) / 3;

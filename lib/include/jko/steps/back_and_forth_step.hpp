@@ -39,7 +39,7 @@ struct BackAndForthReport {
 ///
 /// The discrete problem is min F(rho) + W_h(rho, mu)/h, W_h the cheapest split of the atoms mu over cells by the interpolation's weights
 /// (lib/src/transport/interpolated_transform.hpp). For it, D(phi) <= min <= J(q+) and KL(exact | rho_phi) <= beta (J(q+) - D(phi)). The distance of W_h from
-/// W2^2/2 is O(width^3) where the map is smooth; that of the minimisers is estimated by refinement. w2_bound applies b7's continuous statement to that gap.
+/// W2^2/2 is O(width^3) where the map is smooth; that of the minimisers is estimated by refinement. w2_bound applies b7's continuous statement to that gap, which is q+'s.
 /// Without entropy the energy is continued evenly to negative rho and the discrete problem minimises over both signs (push-forwards are positive, so the
 /// continuous problem is the same). The minimum over x in phi^c is exact where |x|^2/2 - phi is convex and searched within three cells of the lattice's elsewhere:
 /// there (mass that recedes from a wall) D(phi) was seen to exceed the true dual by up to 1e-9.
@@ -63,7 +63,6 @@ class BackAndForthStep {
   [[nodiscard]] const BackAndForthReport& report() const { return report_; }
 
  private:
-  class Dual;
   FreeEnergy energy_;
   BackAndForthStepOptions options_;
   BackAndForthReport report_;

@@ -4,6 +4,7 @@
 #include "data.hpp"
 #include "fit_json.hpp"
 #include "flow_files.hpp"
+#include "transformed_flow.hpp"
 
 #include <jko/core/error.hpp>
 #include <jko/estimators/bootstrap.hpp>
@@ -12,6 +13,8 @@
 #include <jko/flows/checkpoint.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
+#include <jko/steps/affine_step.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
@@ -62,7 +65,7 @@ Problem make_problem(const Config& config, const Arguments& a) {
   Vector values = p.energy.parameters();
   if (p.energy.entropy() == nullptr && (!a.fit.empty() || !a.online.empty())) throw DomainError("flow: a fit needs an energy with entropy, since it estimates beta");
   if (!a.fit.empty()) {
-    p.fit = read_fit(a.fit, model);
+    p.fit = read_fit(a.fit, model.parameter_list());
     values.head(p.fit->estimate.size()) = p.fit->estimate;
     p.energy.set_parameters(values);
     p.options.sensitivity = Sensitivity::shared;
@@ -101,7 +104,9 @@ Problem make_problem(const Config& config, const Arguments& a) {
 
 template <class Step>
 Step make_step(const FreeEnergy& energy, const Config& config) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, config.grid->step);
+  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, std::get<EntropicStepOptions>(config.grid->step));
+  else if constexpr (std::is_same_v<Step, BackAndForthStep>) return Step(energy, std::get<BackAndForthStepOptions>(config.grid->step));
+  else if constexpr (std::is_same_v<Step, FiniteVolumeStep>) return Step(energy, std::get<FiniteVolumeStepOptions>(config.grid->step));
   else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
   else return Step(energy);
 }
@@ -148,7 +153,7 @@ int run(const Config& config, const Arguments& a) {
   using Measure = typename Step::Measure;
   const Problem problem = make_problem(config, a);
   const Measure start = [&] {
-    if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->start;
+    if constexpr (std::is_same_v<Measure, GridDensity>) return config.grid->start;
     else return std::get<Measure>(config.start);
   }();
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
@@ -166,6 +171,11 @@ int run(const Config& config, const Arguments& a) {
 
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
+  if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (config.grid->step.certificate != EntropicCertificate::none) {
+      if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
+    }
+  }
   std::optional<FlowResult<Measure>> finer;
   if (good && a.step_error) {
     finer = halved<Step>(problem, config, start, &console);
@@ -220,10 +230,20 @@ void add_flow(CLI::App& app, int& status) {
   command->callback([a, &status] {
     const Config config = read_config(a->config);
     if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
-    if (config.gaussian_step) {
+    if (config.diffusion) {
+      if (!a->online.empty() || a->bootstrap > 0 || a->step_error || a->resume) throw DomainError("flow: --online, --bootstrap, --step-error and --resume do not go with [diffusion]");
+      status = run_transformed(config, a->fit, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}}, a->json);
+    } else if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
+    } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {
+      if (!a->fit.empty() || !a->online.empty()) throw DomainError("flow: bands need a step with sensitivities: on grids the entropic step, not back_and_forth");
+      status = run<BackAndForthStep>(config, *a);
+    } else if (config.grid && std::holds_alternative<FiniteVolumeStepOptions>(config.grid->step)) {
+      status = run<FiniteVolumeStep>(config, *a);
     } else if (config.grid) {
       status = run<EntropicStep>(config, *a);
+    } else if (config.affine_step) {
+      status = run<AffineStep>(config, *a);
     } else if (config.particles) {
       status = run<ParticleStep>(config, *a);
     } else {

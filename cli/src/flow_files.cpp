@@ -298,18 +298,22 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       return text;
     };
     fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
-    if constexpr (std::is_same_v<Measure, GridDensity>) {
-      double violation = 0;
-      for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
-      fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
+    double gap = 0, residual = 0;
+    for (const FlowRecord& r : result.records) {
+      residual = std::max(residual, r.step.residual);
+      gap = std::isnan(r.step.gap) ? r.step.gap : std::max(gap, r.step.gap);
+    }
+    if (std::is_same_v<Measure, GridDensity>) {
+      fmt::print("largest residual of a step: {:.2e} in L1\n", residual);
+      if (std::isnan(gap)) fmt::print("no certificate (for entropic steps certificate = \"dual\" in [flow] gives one where the energy has it)\n");
+      else if (std::isnan(bound)) fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2: the step's distance is not W2, or the energy's convexity constant is not known\n", gap);
+      else fmt::print("largest gap of a step to its dual lower bound: {:.2e}; largest W2 distance of a step from the exact minimiser of its problem: at most {:.2e}\n", gap, bound);
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
-      double residual = 0;
-      for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);
       fmt::print("no certificate: the energy is not convex in the particles, or its constant is not known; largest residual {:.2e}\n", residual);
     } else if (std::isnan(bound)) {
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
-      fmt::print("largest W2 distance of a step from its exact minimiser: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
+      fmt::print("largest W2 distance of a step from the exact minimiser of its problem: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
     }
     fmt::print("results in {}\n", files.folder.string());
   }

@@ -174,7 +174,7 @@ MomentFunction transition_moments(const Panel& panel, const Diffusion& diffusion
   validate(panel);
   const auto data = std::make_shared<const Transitions>(panel);
   diffusion.check_values("transition_moments", data->x);
-  const Vector x = data->from(), move = data->next() - x;
+  const Vector x = data->from, move = data->next - x;
   const Standard standard(x);
   const bool closed = has_closed_moments(diffusion, x);
   const Vector z = (x.array() - standard.centre) / standard.scale;

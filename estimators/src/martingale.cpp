@@ -84,7 +84,7 @@ MartingaleValue martingale_function(const Panel& panel, const Diffusion& diffusi
   check(options);
   for (const Path& path : panel) path.validate();
   const Transitions data(panel);
-  EquationValue e = evaluate(data.from(), data.next() - data.from(), data.dt, diffusion, options, true);
+  EquationValue e = evaluate(data.from, data.next - data.from, data.dt, diffusion, options, true);
   return {std::move(e.value), std::move(e.sensitivity), std::move(e.variance), std::move(e.terms)};
 }
 
@@ -95,7 +95,7 @@ Fit fit_martingale(const Panel& panel, const Diffusion& start, const MartingaleO
   for (const Path& path : panel) path.validate();
   const Transitions data(panel);
   start.check_values("fit_martingale", data.x);
-  const Vector x = data.from(), move = data.next() - x;
+  const Vector x = data.from, move = data.next - x;
   if (!has_closed_moments(start, x)) (void)conditional_moments(start, x, data.dt, 1);  // says why
   Fit out = prepared_fit(start.family().describe(), start.parameter_list(), options.fit);
   const Fit euler = fit(panel, start, Transition::euler, options.fit);

@@ -310,7 +310,7 @@ NonparametricFit fit_nonparametric(const Panel& panel, const NonparametricOption
   const Transitions all(panel);
   const Index n = all.size();
   check_at_least("fit_nonparametric", "number of transitions", n, 10);
-  const Vector from = all.from(), move = all.next() - from;
+  const Vector from = all.from, move = all.next - from;
   std::vector<Index> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), Index{0});
   std::stable_sort(order.begin(), order.end(), [&](Index i, Index j) { return from[i] < from[j]; });

@@ -1,0 +1,12 @@
+#pragma once
+/// Scaled fields from logarithms and back.
+#include <jko/transport/separable_kernel.hpp>
+
+namespace jko {
+
+/// The field e^{logarithm} (entries -infinity allowed) with each tile's largest mantissa in [1/2, 1].
+void from_logarithms(const SeparableKernel& kernel, const Vector& logarithm, ScaledField& out, int threads);
+/// log of a field; -infinity where it is zero.
+void to_logarithms(const SeparableKernel& kernel, const ScaledField& in, Vector& out, int threads);
+
+}  // namespace jko

@@ -242,12 +242,12 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
   result.checks.push_back(check_at_most("grid-duality", "int_0^t q(s) ds = <phi, V_t>: backward and forward solves agree", "theory.md 2.2", (online.pairing() - response).cwiseAbs().maxCoeff(), 0, response_error + dual_error, "changes of both on refinement"));
   // Replications of the plug-in law: theta_n ~ N(theta, Sigma/n), the Fokker-Planck equation at theta_n.
   const int n = 400;
-  const Index small = cells / 2;
+  const Index small = cells;
   const auto start = start_on(small);
   const Matrix phi_small = functionals(start.grid()), root = Matrix(sigma.llt().matrixL());
   const auto solve = [&](const Vector& parameters) { return Vector(phi_small * FokkerPlanckGrid(FreeEnergy(model.with_parameters(parameters)), start.grid_ptr()).advance(start, time / 20, 20).measure.values()); };
   const Vector at_truth = solve(model.parameters());
-  const Matrix linear = coarse.pairing(phi);
+  const Matrix& linear = response;
   analysis::Design design{.name = "plane-limits grid", .recipe = fmt::format("n = {}, {} cells", n, small), .cells = {"n = 400"}, .dimension = 8, .replications = quick ? 400 : 4000, .blocks = 40, .seed = options.seed, .worker = {}};
   design.worker = [&](Index) -> analysis::Replicate {
     return [&](RandomStream& random, VectorRef out) {
@@ -289,7 +289,7 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
     for (Index i = 0; i < small; ++i) {
       const Index at_cell = i + small * row[r];
       if (std::abs(grid.centres(0)[i]) > 2.6) continue;
-      line.x.push_back(grid.centres(0)[i]), line.y.push_back(std::sqrt(coarse.response.row(at_cell).dot(sigma * coarse.response.row(at_cell).transpose())));
+      line.x.push_back(grid.centres(0)[i]), line.y.push_back(std::sqrt(fine.response.row(at_cell).dot(sigma * fine.response.row(at_cell).transpose())));
       const double deviation = std::sqrt(squares[r][static_cast<std::size_t>(i)]);
       point.x.push_back(grid.centres(0)[i]), point.y.push_back(deviation), point.error.push_back(deviation / std::sqrt(2.0 * draws));
     }

@@ -25,8 +25,10 @@ struct Claim {
 
 /// A flow of densities on a grid.
 struct GridFlow {
+  enum class Scheme { jko, richardson };
   GridDensity start;
   EntropicStepOptions step;
+  Scheme scheme = Scheme::jko;
 };
 
 struct Config {

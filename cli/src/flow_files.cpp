@@ -343,7 +343,7 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
         gap = std::isnan(r.step.gap) ? r.step.gap : std::max(gap, r.step.gap);
       }
       fmt::print("largest violation of a step's first marginal: {:.2e} in L1\n", violation);
-      if (std::isnan(gap)) fmt::print("no certificate (certificate = \"dual\" in [flow] gives one where the step has it)\n");
+      if (std::isnan(gap)) fmt::print("no certificate (with the scheme jko, certificate = \"dual\" in [flow] gives one where the step has it)\n");
       else fmt::print("largest duality gap of a step on this grid: {:.2e}{}\n", gap, std::isnan(bound) ? "" : fmt::format("; W2 between the exact minimiser and a feasible density beside the result: at most {:.2e}", bound));
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
       double residual = 0;

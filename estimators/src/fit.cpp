@@ -47,6 +47,10 @@ std::string Fit::table() const {
   }
   text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(),
                       gradient_norm);
+  for (Index i = 0; i < monte_carlo_errors.size(); ++i) {
+    if (!fixed[static_cast<std::size_t>(i)]) text += fmt::format("{}{} {:.3g}", i == 0 ? "Monte-Carlo errors (standard deviations over seeds): " : ", ", names[static_cast<std::size_t>(i)], monte_carlo_errors[i]);
+  }
+  if (monte_carlo_errors.size() > 0) text += "\n";
   for (const std::string& warning : warnings) text += "warning: " + warning + "\n";
   return text;
 }

@@ -507,7 +507,8 @@ Config read_config(const std::filesystem::path& path) {
     config.gaussian_step = name == "gaussian";
     config.flow.h = flow.positive("h", flow.need("h"));
     config.flow.steps = flow.count("steps", flow.need("steps"));
-    if (const auto* node = flow.find("scheme")) config.flow.scheme = flow.located(node, [&] { return scheme_from_name(flow.text("scheme", *node)); });
+    const bool extrapolated = on_grid && flow.find("scheme") && flow.text("scheme", *flow.find("scheme")) == "richardson";
+    if (const auto* node = flow.find("scheme"); node && !extrapolated) config.flow.scheme = flow.located(node, [&] { return scheme_from_name(flow.text("scheme", *node)); });
     if (const auto* node = flow.find("keep_every")) config.flow.keep_every = flow.count("keep_every", *node);
     if (const auto* node = flow.find("adaptive")) {
       const Section adaptive = flow.child("adaptive");
@@ -538,11 +539,16 @@ Config read_config(const std::filesystem::path& path) {
     if (on_grid) {
       if (!root["grid"].is_table()) throw ParseError(file, 1, 0, "the table [grid] is missing");
       flow.located(flow.find("scheme"), [&] {
-        if (config.flow.scheme != Scheme::jko) throw DomainError(fmt::format("the {} step allows the scheme jko only", name));
+        if (extrapolated && !entropic) throw DomainError(fmt::format("the {} step allows the scheme jko only", name));
+        if (config.flow.scheme != Scheme::jko) throw DomainError(fmt::format("the {} step allows the scheme{} only", name, entropic ? "s jko and richardson" : " jko"));
         if (config.flow.adaptive) throw DomainError(fmt::format("the {} step allows fixed steps only", name));
         return 0;
       });
       config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.energy, name, path.parent_path());
+      if (extrapolated) {
+        config.grid->scheme = GridFlow::Scheme::richardson;
+        if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) flow.fail(flow.find("certificate"), "an extrapolated density minimises nothing: it has no certificate");
+      }
     } else if (labelled) {
       std::optional<Section> particles;
       if (root["particles"].is_table()) particles.emplace(file, "particles", *root["particles"].as_table());

@@ -28,8 +28,10 @@ struct Claim {
 
 /// A flow of densities on a grid.
 struct GridFlow {
+  enum class Scheme { jko, richardson };
   GridDensity start;
   std::variant<EntropicStepOptions, BackAndForthStepOptions, FiniteVolumeStepOptions> step;
+  Scheme scheme = Scheme::jko;
 };
 
 struct Config {

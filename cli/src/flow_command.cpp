@@ -11,6 +11,7 @@
 #include <jko/estimators/online.hpp>
 #include <jko/estimators/online_gradient.hpp>
 #include <jko/flows/checkpoint.hpp>
+#include <jko/flows/density_extrapolation.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
 #include <jko/steps/affine_step.hpp>
@@ -111,6 +112,21 @@ Step make_step(const FreeEnergy& energy, const Config& config) {
   else return Step(energy);
 }
 
+template <class Step>
+bool extrapolates(const Config& config) {
+  if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->scheme == GridFlow::Scheme::richardson;
+  else return false;
+}
+
+/// The flow in the configuration's scheme, from its start.
+template <class Step>
+FlowResult<typename Step::Measure> run_flow(const Step& step, const Config& config, const typename Step::Measure& start, const FlowOptions& options, Observer* observer = nullptr) {
+  if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (extrapolates<Step>(config)) return extrapolated_flow(step, start, options, observer).result;
+  }
+  return Flow<Step>(step, start, options).run(observer);
+}
+
 /// The same flow with half the step size, without sensitivities.
 template <class Step>
 FlowResult<typename Step::Measure> halved(const Problem& p, const Config& config, const typename Step::Measure& start, Observer* observer) {
@@ -120,7 +136,7 @@ FlowResult<typename Step::Measure> halved(const Problem& p, const Config& config
   options.keep_every = options.steps;
   options.sensitivity = Sensitivity::none;
   if (p.options.parameters_at) options.parameters_at = [at = p.options.parameters_at](int k) { return at((k + 1) / 2); };
-  return Flow<Step>(make_step<Step>(p.energy, config), start, options).run(observer);
+  return run_flow(make_step<Step>(p.energy, config), config, start, options, observer);
 }
 
 template <class Step>
@@ -140,7 +156,7 @@ std::optional<estimators::Bootstrap> bootstrap(const Problem& p, const Config& c
     Vector values = energy.parameters();
     values.head(model.parameters().size()) = model.parameters();
     energy.set_parameters(values);
-    const auto result = Flow<Step>(make_step<Step>(energy, config), start, options).run();
+    const auto result = run_flow(make_step<Step>(energy, config), config, start, options);
     if (!is_success(result.status)) return std::nullopt;
     return summary(result.final_state().measure).value;
   };
@@ -157,11 +173,16 @@ int run(const Config& config, const Arguments& a) {
     else return std::get<Measure>(config.start);
   }();
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
+  if (extrapolates<Step>(config) && a.resume) throw DomainError("flow: --resume is not available with the scheme richardson");
   Flow<Step> flow = a.resume ? Flow<Step>(make_step<Step>(problem.energy, config), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
                              : Flow<Step>(make_step<Step>(problem.energy, config), start, problem.options);
   Console console;
-  const auto result = flow.run(&console);
+  const auto result = extrapolates<Step>(config) ? run_flow(make_step<Step>(problem.energy, config), config, start, problem.options, &console) : flow.run(&console);
   const auto interrupted = [&] {
+    if (extrapolates<Step>(config)) {
+      fmt::print(stderr, "jko: stopped after {} of {} steps\n", result.records.size(), problem.options.steps);
+      return 130;
+    }
     save_checkpoint(checkpoint_file, flow.checkpoint(), problem.label);
     fmt::print(stderr, "jko: stopped after {} of {} steps; the same command with --resume continues\n", result.records.size(), problem.options.steps);
     return 130;
@@ -172,7 +193,7 @@ int run(const Config& config, const Arguments& a) {
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
   if constexpr (std::is_same_v<Step, EntropicStep>) {
-    if (config.grid->step.certificate != EntropicCertificate::none) {
+    if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) {
       if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
     }
   }
@@ -197,7 +218,7 @@ int run(const Config& config, const Arguments& a) {
     }
   }
   // Without a fit the bands still carry the error of the step size, where it was asked for.
-  const int order = problem.options.scheme == Scheme::jko ? 1 : 2;
+  const int order = problem.options.scheme == Scheme::jko && !extrapolates<Step>(config) ? 1 : 2;
   const Json json = write_flow(files, result, problem.covariance, finer ? &finer->final_state().measure : nullptr, order, check ? &*check : nullptr,
                                check ? padded(problem.fit->information, problem.energy.parameters().size(), 1) : Matrix());
   std::filesystem::remove(checkpoint_file);

@@ -2,12 +2,14 @@
 
 #include <jko/core/check.hpp>
 #include <jko/estimators/fokker_planck_density.hpp>
+#include <jko/estimators/simulated_likelihood.hpp>
 
 #include "diffusion_terms.hpp"
 #include "fokker_planck.hpp"
 #include "linear_gaussian.hpp"
 #include "maximise.hpp"
 #include "numerical_error.hpp"
+#include "simulated_terms.hpp"
 
 #include <fmt/format.h>
 
@@ -42,6 +44,8 @@ Terms terms(const Transitions& data, const Diffusion& diffusion, Transition tran
     case Transition::hermite_2: return hermite_terms(data, diffusion, 2);
     case Transition::hermite_3: return hermite_terms(data, diffusion, 3);
     case Transition::strang: return strang_terms(data, diffusion, refinement);
+    case Transition::pedersen: return simulated_terms(data, diffusion, {.importance = Importance::pedersen});
+    case Transition::modified_bridge: return simulated_terms(data, diffusion, {.importance = Importance::modified_bridge});
     case Transition::fokker_planck: return fokker_planck_terms(data, diffusion, true, refinement);
   }
   throw DomainError("log_likelihood: unknown scheme");
@@ -60,6 +64,8 @@ std::string_view regime(Transition transition) {
     case Transition::hermite_1:
     case Transition::hermite_2:
     case Transition::hermite_3: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^p -> 0 with p growing with the order; inconsistent at fixed dt";
+    case Transition::pedersen:
+    case Transition::modified_bridge: return "maximum likelihood of the model with Euler substeps at fixed dt, n -> infinity";
     case Transition::ozaki:
     case Transition::strang:
     case Transition::shoji_ozaki: break;
@@ -81,6 +87,12 @@ void match_quadratic_variation(const Transitions& data, const Diffusion& start, 
     x[j] *= std::pow(ratio, 1 / power[0]);
     return;
   }
+}
+
+/// Standard deviations of the estimates over the seeds of a simulated likelihood: H^{-1} V H^{-1}, V the simulation's variance of the score.
+void add_monte_carlo(const LikelihoodValue& best, Fit& out) {
+  if (best.score_variance.size() == 0 || out.covariance.size() == 0) return;
+  out.monte_carlo_errors = (out.covariance * best.score_variance * out.covariance).diagonal().cwiseMax(0.0).cwiseSqrt();
 }
 
 /// The log-likelihood as a function of the parameters. data, start and level must outlive it.
@@ -188,6 +200,34 @@ Fit fit(const Panel& panel, const Diffusion& start, Transition transition, const
     }
   }
   complete(target, list, options, x, best, out);
+  add_monte_carlo(best, out);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return out;
+}
+
+LikelihoodValue simulated_log_likelihood(const Panel& panel, const Diffusion& diffusion, const SimulatedOptions& options, bool with_scores) {
+  options.validate();
+  const Transitions data(panel);
+  diffusion.check_values("simulated_log_likelihood", data.x);
+  return collect(simulated_terms(data, diffusion, options), with_scores);
+}
+
+Fit fit_simulated(const Panel& panel, const Diffusion& start, const SimulatedOptions& options, const FitOptions& fit_options) {
+  options.validate();
+  const auto begin = std::chrono::steady_clock::now();
+  const Transition transition = options.importance == Importance::pedersen ? Transition::pedersen : Transition::modified_bridge;
+  // From where a fit without simulation ends; its checks of the data and the model are the same.
+  Fit out = fit(panel, start, Transition::shoji_ozaki, fit_options);
+  const Transitions data(panel);
+  const auto& list = start.parameter_list();
+  const Objective target = [&](const Vector& parameters, bool with_scores) { return collect(simulated_terms(data, start.with_parameters(parameters), options), with_scores); };
+  Vector x = out.estimate.size() > 0 && out.estimate.allFinite() ? out.estimate : start.parameters();
+  out.warnings.clear();
+  out.estimator = name(transition);
+  out.theorem = regime(transition);
+  const LikelihoodValue best = maximise(target, list, fit_options, x, out);
+  complete(target, list, fit_options, x, best, out);
+  add_monte_carlo(best, out);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
 }

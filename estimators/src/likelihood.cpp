@@ -174,7 +174,7 @@ double quadratic_variation_beta(const Panel& panel) {
 }  // namespace
 
 namespace {
-constexpr std::array<std::pair<Transition, std::string_view>, 14> scheme_names{{{Transition::exact, "exact"},
+constexpr std::array<std::pair<Transition, std::string_view>, 16> scheme_names{{{Transition::exact, "exact"},
                                                                                {Transition::euler, "euler"},
                                                                                {Transition::elerian, "elerian"},
                                                                                {Transition::kessler_1, "kessler-1"},
@@ -187,6 +187,8 @@ constexpr std::array<std::pair<Transition, std::string_view>, 14> scheme_names{{
                                                                                {Transition::hermite_2, "hermite-2"},
                                                                                {Transition::hermite_3, "hermite-3"},
                                                                                {Transition::strang, "strang"},
+                                                                               {Transition::pedersen, "pedersen"},
+                                                                               {Transition::modified_bridge, "modified-bridge"},
                                                                                {Transition::fokker_planck, "fokker-planck"}}};
 }  // namespace
 

@@ -63,6 +63,8 @@ LikelihoodValue collect(Terms terms, bool with_scores) {
   }
   out.gradient = terms.scores.rowwise().sum();
   out.error = terms.error.sum();
+  out.variance = terms.variance.sum();
+  out.score_variance = std::move(terms.score_variance);
   if (terms.expected.size() > 0) out.expected = std::move(terms.expected);
   else out.expected.noalias() = terms.scores * terms.scores.transpose();
   if (with_scores) out.scores = std::move(terms.scores);

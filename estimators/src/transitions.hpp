@@ -28,6 +28,8 @@ struct Terms {
   Matrix scores;         ///< P x n
   Matrix expected;       ///< empty: the sum of the scores' outer products stands in for it
   Vector error;          ///< estimated numerical error of each log p, infinite where there is none; empty for closed formulas
+  Vector variance;       ///< of each log p over the simulation's random numbers; empty unless simulated
+  Matrix score_variance; ///< of the sum of scores, likewise
   explicit Terms(Index parameters = 0, Index n = 0) : log_density(n), scores(parameters, n) {}
 };
 [[nodiscard]] LikelihoodValue collect(Terms terms, bool with_scores);

@@ -245,7 +245,15 @@ with tempfile.TemporaryDirectory() as name:
     expect(status == 0 and 0 <= step["gap"] < 1e-4 and abs(step["w2_bound"] - (0.2 * step["gap"] / 1.2) ** 0.5) < 1e-12, f"a certificate on request: {step}")
     status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"').replace("[grid]", '[grid]\nboundary = "periodic"') % "100"), "--out", folder / "dual")
     expect(status == 0 and "no certificate: " in err and "periodic" in err, f"the reason why there is none: {err}")
-    for text, parts in [(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "yes"') % "40", ["certificate", "dual"]), (grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
+    # Richardson's scheme: -2 x has the mean e^{-2t}; h = 0.1, 4 steps: JKO is off by 1.2^-4 - e^-0.8 = 0.033, the extrapolation 2 1.1^-8 - 1.2^-4 - e^-0.8 = 0.0015.
+    moved = grid.replace("mean = [0.0]", "mean = [1.0]").replace("covariance = [[1.0]]", "covariance = [[0.5]]").replace("steps = 1", 'steps = 4\nscheme = "richardson"')
+    status, out_text, err = run("flow", config(moved % "80"), "--out", folder / "second", "--json", "--step-error")
+    mean = json.loads(out_text)["steps"][-1]["mean"][0] if status == 0 else None
+    expect(status == 0 and abs(mean - (2 * 1.1**-8 - 1.2**-4)) < 1e-4, f"richardson: {mean} {err}")
+    for file in ["band_density.csv", "band_quantiles.csv", "band_moments.csv"]:
+        expect((folder / "second" / file).exists(), f"{file} of a grid flow")
+    refused(["flow", config(moved % "80"), "--out", out, "--resume"], "richardson")
+    for text, parts in [(moved.replace("steps = 4", 'steps = 4\ncertificate = "dual"') % "40", ["certificate"]), (grid.replace("h = 0.1", 'h = 0.1\ncertificate = "yes"') % "40", ["certificate", "dual"]), (grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
                         (grid.replace("h = 0.1", 'h = 0.1\nscheme = "bdf2"') % "40", ["jko"]), (grid.replace("h = 0.1", "h = 0.1\nepsilon = 1e-12") % "40", ["epsilon", "width"]),
                         (grid.replace("x^2", "log(x)") % "40", ["potential", "nan"]), (grid.replace("x^2", "x1^2").replace("beta = 1.0", "beta = 1.0\ndimension = 2") % "40", ["dimension"])]:
         refused(["flow", config(text), "--out", out], *parts)

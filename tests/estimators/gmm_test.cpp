@@ -120,8 +120,9 @@ TEST_CASE("over-identified linear moments: the two-step closed form, units do no
 
 TEST_CASE("transition and generator moments: Jacobians, and the closed forms they contain") {
   const Path path = ou_path(500, 0.5, 4);
-  for (const auto& [diffusion, panel] : {std::pair{Diffusion(diffusion_family("vasicek"), Vector{{1.1, 0.3, 0.9}}), Panel{path}},
+  for (const auto& [at_truth, panel] : {std::pair{Diffusion(diffusion_family("vasicek"), Vector{{1.1, 0.3, 0.9}}), Panel{path}},
                                          std::pair{Diffusion(diffusion_family("ckls"), Vector{{0.8, -0.5, 0.4, 0.7}}), Panel{Path{path.times, path.values.array().exp().matrix()}}}}) {
+    const Diffusion& diffusion = at_truth;  // clang 14 captures no structured binding
     for (const MomentFunction& f : {transition_moments(panel, diffusion), generator_moments(panel, diffusion, 4)}) {
       const Moments at = f(diffusion.parameters());
       for (Index j = 0; j < diffusion.parameters().size(); ++j) {

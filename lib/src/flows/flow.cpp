@@ -190,7 +190,7 @@ void check_scheme(const FlowOptions& options) {
     if (options.sensitivity != Sensitivity::none) throw DomainError("flow: the step is not differentiated, so sensitivities and bands need another one (entropic on grids)");
   }
   if constexpr (!Geodesic<Measure>) {
-    if (options.scheme != Scheme::jko) throw DomainError(fmt::format("flow: grid densities allow the scheme jko only, not {}; see density_extrapolation.hpp for second order", name(options.scheme)));
+    if (options.scheme != Scheme::jko) throw DomainError(fmt::format("flow: grid densities allow the scheme jko only, not {}; extrapolated_flow() has second order", name(options.scheme)));
     if (options.adaptive) throw DomainError("flow: grid densities allow fixed steps only");
   }
 }

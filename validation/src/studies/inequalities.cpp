@@ -6,7 +6,6 @@
 #include <jko/analysis/flow_inequalities.hpp>
 #include <jko/analysis/step_inequalities.hpp>
 #include <jko/core/random.hpp>
-#include <jko/models/convexity.hpp>
 #include <jko/energies/slope.hpp>
 #include <jko/flows/richardson.hpp>
 #include <jko/reference/ornstein_uhlenbeck.hpp>
@@ -142,10 +141,7 @@ StudyResult own_inequalities(const StudyOptions& options) {
   const OwnCase own = own_cases(options, {}).front();
   const int steps = 30;
   const double h = own.grid.t / steps;
-  FreeEnergy energy(own.grid.model);
-  if (!energy.convexity()) {
-    energy.assume_convexity(convexity_on(own.grid.model.potential(), own.grid.model.theta(), Vector::Constant(1, own.grid.lower), Vector::Constant(1, own.grid.upper)));
-  }
+  const FreeEnergy energy = own.energy();
   const QuantileStep step(energy);
   const auto start = QuantileFunction::gaussian(own.mean, own.variance, own.grid.cells, 6);
   const auto minimum = find_minimiser(step, start);

@@ -3,6 +3,7 @@
 
 #include <jko/analysis/grid_limit.hpp>
 #include <jko/analysis/online_limit.hpp>
+#include <jko/analysis/statistics.hpp>
 #include <jko/flows/flow.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
@@ -14,8 +15,10 @@
 
 #include <Eigen/Cholesky>
 #include <Eigen/LU>
+#include <boost/math/distributions/normal.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -72,6 +75,7 @@ std::pair<Matrix, double> extrapolate(const std::array<Matrix, 3>& at) {
 }
 
 void add_gaussian(StudyResult& result, const StudyOptions& options) {
+  const bool quick = options.scale == Scale::quick;
   const auto problem = problems::non_commuting();
   const Model& model = problem.model();
   const Gaussian start = problem.jko(1, 0);
@@ -118,10 +122,10 @@ void add_gaussian(StudyResult& result, const StudyOptions& options) {
   const Matrix root = Matrix(pi.covariance().llt().matrixL()), noise = Matrix(sigma.topLeftCorner(5, 5).llt().matrixL());
   constexpr std::array<int, 4> sizes{400, 1600, 400, 1600};
   analysis::Design design{.name = "plane-limits", .recipe = "offline n = 400, 1600; online m = 400, 1600; 8 steps", .cells = {"offline, n = 400", "offline, n = 1600", "online, m = 400", "online, m = 1600"},
-                          .dimension = 5, .replications = options.scale == Scale::quick ? 2000 : 40000, .blocks = 40, .seed = options.seed, .worker = {}};
-  design.worker = [&](Index cell) -> analysis::Replicate {
-    const int n = sizes[static_cast<std::size_t>(cell)];
-    if (cell < 2) {
+                          .dimension = 5, .replications = quick ? 2000 : 40000, .blocks = 40, .seed = options.seed, .worker = {}};
+  enum class Learning { offline, online };
+  const auto draw = [&](Learning learning, int n) -> analysis::Replicate {
+    if (learning == Learning::offline) {
       return [&, n](RandomStream& random, VectorRef out) {
         // Sufficient statistics of n normal draws: the mean, and a Wishart matrix by Bartlett's decomposition.
         Vector mean(2);
@@ -152,6 +156,7 @@ void add_gaussian(StudyResult& result, const StudyOptions& options) {
       return true;
     };
   };
+  design.worker = [&](Index cell) { return draw(cell < 2 ? Learning::offline : Learning::online, sizes[static_cast<std::size_t>(cell)]); };
   const auto cells = analysis::summarise(analysis::run_design(design, {.threads = options.threads, .observer = options.observer}));
   Table measured{"gaussian-replications", fmt::format("Variances over {} replications at h = {:g} (one s.e. in brackets), extrapolated in 1/n or 1/m, and the exact linear law at that h.", design.replications, h), {"law", "coordinate", "400", "1600", "extrapolated", "linear law"}, {}};
   for (const bool is_online : {false, true}) {
@@ -174,6 +179,46 @@ void add_gaussian(StudyResult& result, const StudyOptions& options) {
     result.checks.push_back(worst.check(id, claim, source, static_cast<double>(design.blocks - 1), fmt::format("s.e. of the extrapolation in the sample size from the scatter of {} blocks of {} replications in all", design.blocks, design.replications)));
   }
   result.tables.push_back(std::move(measured));
+
+  // Normality of every coordinate and of all jointly, and the covariance, where the sample size is large enough (1e6) for the law of the estimates not to show: one family.
+  const int draws = quick ? 500 : 5000, large = 1000000;
+  std::vector<analysis::Check> family;
+  Figure figure{"plane-normality", fmt::format("Standardised coordinates of the limit law against normal quantiles: {} flows in the plane with maximum-likelihood estimates from n = 1e6 draws. Standardised by the exact linear law at h = {:g}.", draws, h), "normal quantile", "ordered value", false, false, {}};
+  figure.series.push_back({"normal law", Series::Style::line, {-3.2, 3.2}, {-3.2, 3.2}, {}, {}, 6});
+  for (const Learning learning : {Learning::offline, Learning::online}) {
+    const std::string label = learning == Learning::offline ? "offline" : "online";
+    const Matrix& law = learning == Learning::offline ? offline : online;
+    const auto body = draw(learning, large);
+    Matrix sample(5, draws);
+    bool all = true;
+    for (int r = 0; r < draws; ++r) {
+      RandomStream random(options.seed, "plane-limits normality " + label, static_cast<std::uint64_t>(r));
+      Vector outcome(5);
+      all = body(random, outcome) && all;
+      sample.col(r) = outcome;
+    }
+    if (!all) {
+      result.checks.push_back(analysis::inconclusive("gaussian-" + label + "-normality", "the limit law is normal", "theory.md 2.2, 2.3", "a replication has no flow"));
+      continue;
+    }
+    for (Index i = 0; i < 5; ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      family.push_back(analysis::check_test(fmt::format("gaussian-{}-anderson-darling-{}", label, names[k]), fmt::format("{}: {} of the flow is normal over replications", label, names[k]), "theory.md 2.2, 2.3", analysis::anderson_darling(sample.row(i).transpose())));
+      if (learning == Learning::online) continue;
+      Vector ordered = sample.row(i).transpose() / std::sqrt(law(i, i));
+      std::sort(ordered.begin(), ordered.end());
+      Series points{names[k], Series::Style::points, {}, {}, {}, {}, static_cast<int>(i)};
+      for (int q = 5; q < draws; q += draws / 50) points.x.push_back(boost::math::quantile(boost::math::normal(), (q + 0.5) / draws)), points.y.push_back(ordered[q]);
+      figure.series.push_back(std::move(points));
+    }
+    const auto joint = analysis::mardia(sample);
+    family.push_back(analysis::check_test("gaussian-" + label + "-mardia-skewness", label + ": mean and covariance are jointly normal (skewness)", "theory.md 2.2, 2.3", joint.skewness));
+    family.push_back(analysis::check_test("gaussian-" + label + "-mardia-kurtosis", label + ": mean and covariance are jointly normal (kurtosis)", "theory.md 2.2, 2.3", joint.kurtosis));
+    family.push_back(analysis::check_test("gaussian-" + label + "-covariance", label + ": their covariance is that of the exact linear law", "theory.md 2.2, 2.3", analysis::covariance_test(sample, law)));
+  }
+  analysis::decide_family(family);
+  for (auto& check : family) result.checks.push_back(std::move(check));
+  result.figures.push_back(std::move(figure));
 }
 
 /// A potential that is neither convex nor separable, on a grid: the forced equation and the gains against exact sensitivities of entropic JKO flows, and replications.
@@ -242,12 +287,12 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
   result.checks.push_back(check_at_most("grid-duality", "int_0^t q(s) ds = <phi, V_t>: backward and forward solves agree", "theory.md 2.2", (online.pairing() - response).cwiseAbs().maxCoeff(), 0, response_error + dual_error, "changes of both on refinement"));
   // Replications of the plug-in law: theta_n ~ N(theta, Sigma/n), the Fokker-Planck equation at theta_n.
   const int n = 400;
-  const Index small = cells / 2;
+  const Index small = cells;
   const auto start = start_on(small);
   const Matrix phi_small = functionals(start.grid()), root = Matrix(sigma.llt().matrixL());
   const auto solve = [&](const Vector& parameters) { return Vector(phi_small * FokkerPlanckGrid(FreeEnergy(model.with_parameters(parameters)), start.grid_ptr()).advance(start, time / 20, 20).measure.values()); };
   const Vector at_truth = solve(model.parameters());
-  const Matrix linear = coarse.pairing(phi);
+  const Matrix& linear = response;
   analysis::Design design{.name = "plane-limits grid", .recipe = fmt::format("n = {}, {} cells", n, small), .cells = {"n = 400"}, .dimension = 8, .replications = quick ? 400 : 4000, .blocks = 40, .seed = options.seed, .worker = {}};
   design.worker = [&](Index) -> analysis::Replicate {
     return [&](RandomStream& random, VectorRef out) {
@@ -289,7 +334,7 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
     for (Index i = 0; i < small; ++i) {
       const Index at_cell = i + small * row[r];
       if (std::abs(grid.centres(0)[i]) > 2.6) continue;
-      line.x.push_back(grid.centres(0)[i]), line.y.push_back(std::sqrt(coarse.response.row(at_cell).dot(sigma * coarse.response.row(at_cell).transpose())));
+      line.x.push_back(grid.centres(0)[i]), line.y.push_back(std::sqrt(fine.response.row(at_cell).dot(sigma * fine.response.row(at_cell).transpose())));
       const double deviation = std::sqrt(squares[r][static_cast<std::size_t>(i)]);
       point.x.push_back(grid.centres(0)[i]), point.y.push_back(deviation), point.error.push_back(deviation / std::sqrt(2.0 * draws));
     }

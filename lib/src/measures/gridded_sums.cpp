@@ -104,7 +104,7 @@ GriddedSums::Plan GriddedSums::plan(const ConstVectorRef& low, const ConstVector
 }
 
 GriddedSums::GriddedSums(Plan plan, const ConstMatrixRef& targets, const ConstMatrixRef& sources, double bandwidth, int threads)
-    : plan_(std::move(plan)), bandwidth_(bandwidth), a_(bandwidth * std::sqrt(share)), threads_(threads), d_(static_cast<int>(sources.rows())) {
+    : plan_(std::move(plan)), a_(bandwidth * std::sqrt(share)), threads_(threads), d_(static_cast<int>(sources.rows())) {
   const double c = bandwidth * std::sqrt(1 - 2 * share);
   kernel_.resize(plan_.taps + 1);
   for (Index t = 0; t <= plan_.taps; ++t) {

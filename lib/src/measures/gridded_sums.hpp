@@ -49,7 +49,7 @@ class GriddedSums {
 
   Plan plan_;
   Points targets_, sources_;
-  double bandwidth_, a_;
+  double a_;
   int threads_, d_;
   Vector kernel_;                    // taps + 1 weights of C, times w
 };

@@ -14,7 +14,7 @@ struct Force {
 };
 
 Force blob_force(const Particles& p, const LandauBlobOptions& o) {
-  const GaussianSums sums(p.points(), o.bandwidth, {.tail = o.tail, .threads = o.threads});
+  const GaussianSums sums(p.points(), o.bandwidth, {.tail = o.tail, .method = GaussianMethod::direct, .threads = o.threads});
   const Vector density = sums.value(p.weights());
   return {p.weights().dot(density.array().log().matrix()), sums.pair_gradient(p.weights(), density.cwiseInverse())};
 }

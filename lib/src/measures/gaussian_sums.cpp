@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 
+#include "gridded_sums.hpp"
 #include "vector_exp.hpp"
 
 #include <fmt/format.h>
@@ -272,12 +273,36 @@ GaussianSums::GaussianSums(const ConstMatrixRef& points, double bandwidth, Gauss
   check_positive("gaussian_sums", "bandwidth", bandwidth);
   targets_ = sources_ = std::make_shared<const Order>(points, radius_of(bandwidth, options.tail));
   normalisation_ = std::pow(2 * std::numbers::pi * bandwidth * bandwidth, -0.5 * static_cast<double>(points.rows()));
+  choose(points, points);
 }
 
-GaussianSums::GaussianSums(const ConstMatrixRef& targets, const ConstMatrixRef& sources, double bandwidth, GaussianSumsOptions options)
-    : GaussianSums(sources, bandwidth, options) {
+GaussianSums::GaussianSums(const ConstMatrixRef& targets, const ConstMatrixRef& sources, double bandwidth, GaussianSumsOptions options) : bandwidth_(bandwidth), options_(options) {
+  options_.validate();
+  check_positive("gaussian_sums", "bandwidth", bandwidth);
   check_size("gaussian_sums", "the targets' dimension", targets.rows(), sources.rows());
+  sources_ = std::make_shared<const Order>(sources, radius_of(bandwidth, options.tail));
   targets_ = std::make_shared<const Order>(targets, radius_of(bandwidth, options.tail));
+  normalisation_ = std::pow(2 * std::numbers::pi * bandwidth * bandwidth, -0.5 * static_cast<double>(sources.rows()));
+  choose(targets, sources);
+}
+
+void GaussianSums::choose(const ConstMatrixRef& targets, const ConstMatrixRef& sources) {
+  constexpr double most_cells = 0x1p27, finest_tail = 1e-13;
+  if (options_.method == GaussianMethod::direct) return;
+  const bool forced = options_.method == GaussianMethod::gridded;
+  if (sources.rows() > 3 || options_.tail < finest_tail) {
+    if (!forced) return;
+    throw DomainError(fmt::format("gaussian_sums: gridded sums need at most three dimensions and tail >= {:g}, but have {} and {:g}", finest_tail, sources.rows(), options_.tail));
+  }
+  const Vector low = sources.rowwise().minCoeff().cwiseMin(targets.rowwise().minCoeff()), high = sources.rowwise().maxCoeff().cwiseMax(targets.rowwise().maxCoeff());
+  const GriddedSums::Plan plan = GriddedSums::plan(low, high, bandwidth_, options_.tail);
+  if (plan.size() > most_cells) {
+    if (!forced) return;
+    throw DomainError(fmt::format("gaussian_sums: the grid would have {:.3g} cells, but at most {:.3g} are allowed", plan.size(), most_cells));
+  }
+  constexpr double pair = 1.2;  // nanoseconds of a pair with its gradient (docs/methods/gaussian_sums.md)
+  if (!forced && 1.5 * plan.nanoseconds(static_cast<double>(targets.cols() + sources.cols()), true) > pair * pairs()) return;
+  grid_ = std::make_shared<const GriddedSums>(plan, targets, sources, bandwidth_, options_.threads);
 }
 
 void GaussianSums::need_self() const {
@@ -320,6 +345,7 @@ void GaussianSums::for_tiles(Index rows_out, MatrixRef out, const Charges& charg
 
 Vector GaussianSums::value(const ConstVectorRef& charges) const {
   check_size("gaussian_sums", "charges", charges.size(), sources_->size());
+  if (grid_) return grid_->sum(charges, false).row(0).transpose();
   Matrix out(1, targets_->size());
   for_tiles(1, out, charges, [](const Tile& t) { jko::value(t); });
   return normalisation_ * out.row(0).transpose();
@@ -328,6 +354,10 @@ Vector GaussianSums::value(const ConstVectorRef& charges) const {
 GaussianSums::ValueGradient GaussianSums::value_gradient(const ConstVectorRef& charges) const {
   check_size("gaussian_sums", "charges", charges.size(), sources_->size());
   const Index d = targets_->dimension();
+  if (grid_) {
+    const Matrix sums = grid_->sum(charges, true);
+    return {sums.row(0).transpose(), sums.bottomRows(d)};
+  }
   Matrix out(1 + d, targets_->size());
   for_tiles(1 + d, out, charges, [](const Tile& t) { jko::gradient(t); });
   return {normalisation_ * out.row(0).transpose(), -normalisation_ / (bandwidth_ * bandwidth_) * out.bottomRows(d)};
@@ -337,6 +367,11 @@ Matrix GaussianSums::pair_gradient(const ConstVectorRef& w, const ConstVectorRef
   need_self();
   check_size("gaussian_sums", "charges", w.size(), sources_->size());
   check_size("gaussian_sums", "a", a.size(), sources_->size());
+  if (grid_) {
+    const Index d = targets_->dimension();
+    const Matrix own = grid_->sum(w, true), other = grid_->sum(w.cwiseProduct(a), true);
+    return own.bottomRows(d) * a.asDiagonal() + other.bottomRows(d);
+  }
   Matrix charges(w.size(), 2), out(targets_->dimension(), targets_->size());
   charges << w, a;
   for_tiles(out.rows(), out, charges, [](const Tile& t) { jko::pair_gradient(t); });

@@ -129,3 +129,50 @@ TEST_CASE("misuse is named") {
   CHECK_THROWS_AS(GaussianSums(Matrix::Constant(2, 2, std::nan("")), 1.0), DomainError);
   CHECK_THROWS_AS((void)GaussianSums(c.x, 1.0).value(Vector::Ones(4)), ShapeError);
 }
+
+TEST_CASE("gridded sums keep their bounds in one, two and three dimensions") {
+  // The bounds are proven: tail G(0) sum|q| for values and tail G(0)/s sum|q| for gradients, beside rounding of sums of positive terms, some 1e-15 of the same.
+  for (const Index d : {1, 2, 3}) {
+    const Index n = 150, m = 90;
+    const double s = d == 3 ? 0.8 : 0.4;
+    Matrix x(d, n), y(d, m);
+    RandomStream random(7, "gridded sums", static_cast<std::uint64_t>(d));
+    for (Index i = 0; i < n; ++i) random.fill_normal(x.col(i));
+    for (Index i = 0; i < m; ++i) random.fill_normal(y.col(i));
+    Vector q(m), w(n), a(n);
+    for (double& c : q) c = random.normal();
+    for (double& c : w) c = random.uniform();
+    for (double& c : a) c = random.normal();
+    for (const double tail : {1e-2, 1e-5, 1e-9}) {
+      CAPTURE(d);
+      CAPTURE(tail);
+      const GaussianSums exact(x, y, s, {.tail = 0, .method = GaussianMethod::direct}), gridded(x, y, s, {.tail = tail, .method = GaussianMethod::gridded});
+      REQUIRE(gridded.gridded());
+      const auto e = exact.value_gradient(q), g = gridded.value_gradient(q);
+      const double unit = exact.at_zero() * q.cwiseAbs().sum(), rounding = 1e-13;
+      const double off = (g.value - e.value).cwiseAbs().maxCoeff() / unit, slope = (g.gradient - e.gradient).cwiseAbs().maxCoeff() * s / unit;
+      CHECK(off <= tail + rounding);
+      CHECK(slope <= tail + rounding);
+      CHECK(off > 0);  // another computation
+      CHECK((gridded.value(q) - g.value).cwiseAbs().maxCoeff() <= rounding * unit);
+      const GaussianSums self(x, s, {.tail = 0, .method = GaussianMethod::direct}), self_gridded(x, s, {.tail = tail, .method = GaussianMethod::gridded});
+      const Matrix pairs = (self_gridded.pair_gradient(w, a) - self.pair_gradient(w, a)).cwiseAbs();
+      for (Index i = 0; i < n; ++i) CHECK(pairs.col(i).maxCoeff() * s <= (tail + rounding) * exact.at_zero() * (std::abs(a[i]) * w.sum() + w.cwiseProduct(a).cwiseAbs().sum()));
+      // Threads change no bit.
+      const auto two = GaussianSums(x, y, s, {.tail = tail, .method = GaussianMethod::gridded, .threads = 2}).value_gradient(q);
+      CHECK(two.value == g.value);
+      CHECK(two.gradient == g.gradient);
+    }
+  }
+}
+
+TEST_CASE("the method is chosen by its cost, and said") {
+  const Matrix few = Vector::LinSpaced(50, -1, 1).transpose(), many = Vector::LinSpaced(4000, -1, 1).transpose();
+  CHECK_FALSE(GaussianSums(few, 0.3, {.tail = 1e-6}).gridded());
+  CHECK(GaussianSums(many, 0.3, {.tail = 1e-6}).gridded());
+  CHECK_FALSE(GaussianSums(many, 0.3).gridded());  // the default tail is below what a grid can promise
+  CHECK_FALSE(GaussianSums(many, 0.3, {.tail = 1e-6, .method = GaussianMethod::direct}).gridded());
+  CHECK_THROWS_AS(GaussianSums(many, 0.3, {.tail = 1e-15, .method = GaussianMethod::gridded}), DomainError);
+  CHECK_THROWS_AS(GaussianSums(Matrix::Random(4, 10), 0.3, {.tail = 1e-6, .method = GaussianMethod::gridded}), DomainError);
+  CHECK_THROWS_AS(GaussianSums(1e9 * many, 0.3, {.tail = 1e-6, .method = GaussianMethod::gridded}), DomainError);
+}

@@ -271,7 +271,8 @@ TEST_CASE("coarser grids give a start only: the result and its accuracy do not d
   FreeEnergy energy;
   energy.add_entropy(1);
   for (const auto& [cells, boundary] : {std::pair{Index{128}, Boundary::no_flux}, {Index{127}, Boundary::no_flux}, {Index{128}, Boundary::periodic}, {Index{127}, Boundary::periodic}}) {
-    CAPTURE(cells);
+    const Index side = cells;  // a structured binding cannot be captured
+    CAPTURE(side);
     const auto grid = std::make_shared<const Grid>(Grid{Vector::Zero(2), Vector::Ones(2), {cells, cells}, boundary});
     const auto from = normal(grid, 0.5, variance), near = normal(grid, 0.5, heat(variance, tau));
     EntropicStep step(energy, {.epsilon = epsilon, .tolerance = tolerance});

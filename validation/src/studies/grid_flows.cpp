@@ -127,7 +127,7 @@ void add_plane(StudyResult& result, Table& table, const StudyOptions& options) {
     const auto grid = square(half, n);
     GridFlow<GaussianProxy> out;
     // epsilon = the square of the width is the least that the kernel resolves.
-    out.trace = trace_grid_flow(EntropicStep(energy, {.epsilon = times * std::pow(grid->width(0), 2), .threads = options.threads}), problem.on_grid(grid, 0), h, steps, &out.states);
+    out.trace = trace_grid_flow(EntropicStep(energy, {.epsilon = times * std::pow(grid->width(0), 2)}), problem.on_grid(grid, 0), h, steps, &out.states);
     const GridEnergy on_grid(energy, grid);
     const Vector weights = (-problem.model().beta() * (on_grid.potential().array() - on_grid.potential().minCoeff())).exp();
     out.trace.minimum = on_grid.value(weights / (weights.sum() * grid->cell_volume())).total;
@@ -206,7 +206,7 @@ void add_porous_medium(StudyResult& result, Table& table, const StudyOptions& op
   const auto run = [&](Index n) {
     const auto grid = square(half, n);
     GridFlow<Ball> out;
-    out.trace = trace_grid_flow(BackAndForthStep(energy, {.tolerance = 1e-3, .threads = options.threads}), translated(grid, start_scale, shift), h, steps, &out.states);
+    out.trace = trace_grid_flow(BackAndForthStep(energy, {.tolerance = 1e-3}), translated(grid, start_scale, shift), h, steps, &out.states);
     out.trace.minimum = GridEnergy(energy, grid).value(translated(grid, rest.scale, rest.mean).values()).total;
     out.trace.minimum_error = out.trace.minimiser_error = 0;  // pi is known; the energy's error is found by comparison
     double bound = 0;
@@ -294,7 +294,7 @@ void add_box(StudyResult& result, Table& table, const StudyOptions& options) {
       const Vector psi = model.potential().evaluate({0, 0}, x, model.theta()).row(0).transpose();
       return Vector((-psi.array() + 0.5 * (std::numbers::pi * x.row(0).transpose().array()).cos() * (1 + 0.5 * (std::numbers::pi * x.row(1).transpose().array()).cos())).exp());
     });
-    return trace_grid_flow(EntropicStep(FreeEnergy(model), {.epsilon = times * std::pow(2.0 / static_cast<double>(cells), 2), .threads = options.threads}), start, h, steps);
+    return trace_grid_flow(EntropicStep(FreeEnergy(model), {.epsilon = times * std::pow(2.0 / static_cast<double>(cells), 2)}), start, h, steps);
   };
   // The coarse grid's least epsilon on both grids: at a quarter of it mass has to move too many standard deviations of the kernel.
   const FlowTrace t = trace_refined(run(cells, 1), {run(cells / 2, 1), run(cells, 2)}, SolverErrors::compared);

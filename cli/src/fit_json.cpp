@@ -42,8 +42,7 @@ Json fit_json(const estimators::Fit& fit, const std::string& family) {
           {"sandwich", rows(fit.sandwich)}, {"aic", number(fit.aic())}, {"bic", number(fit.bic())}, {"iterations", fit.iterations}, {"starts", fit.starts}, {"starts_agreed", fit.agreed}, {"warnings", fit.warnings}, {"seconds", fit.seconds}, {"version", JKO_VERSION}};
 }
 
-FittedParameters read_fit(const std::string& file, const Model& model) {
-  const auto list = model.parameter_list();
+FittedParameters read_fit(const std::string& file, const std::vector<Parameter>& list) {
   const auto count = static_cast<Index>(list.size());
   FittedParameters out{Vector(count), Matrix(count, count), Matrix(count, count), {}};
   try {

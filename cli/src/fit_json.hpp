@@ -21,7 +21,7 @@ struct FittedParameters {
   Matrix sandwich, information;  ///< covariances
   std::string estimator;
 };
-/// Throws ParseError where the file is no fit of this model.
-[[nodiscard]] FittedParameters read_fit(const std::string& file, const Model& model);
+/// Throws ParseError where the file is no fit of a model with these parameters.
+[[nodiscard]] FittedParameters read_fit(const std::string& file, const std::vector<Parameter>& list);
 
 }  // namespace jko::cli

@@ -1,6 +1,7 @@
 #include "commands.hpp"
 #include "config.hpp"
 
+#include <jko/core/error.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/reference/simulate.hpp>
@@ -29,6 +30,7 @@ void add_simulate(CLI::App& app, int& status) {
   command->add_option("--threads", a->threads, "threads; the numbers do not depend on it")->check(CLI::Range(1, 1024))->capture_default_str();
   command->callback([a, &status] {
     const Config config = read_config(a->config);
+    if (config.diffusion) throw DomainError("simulate: [diffusion] is for jko flow; give a [model]");
     const Model& model = *config.model;
     const Vector times = Vector::LinSpaced(config.observations + 1, 0, config.dt * static_cast<double>(config.observations));
     const SimulationOptions options{.substeps = config.substeps, .seed = a->seed, .threads = a->threads};

@@ -2,10 +2,14 @@
 
 #include <jko/core/check.hpp>
 #include <jko/estimators/fokker_planck_density.hpp>
+#include <jko/estimators/simulated_likelihood.hpp>
 
 #include "diffusion_terms.hpp"
 #include "fokker_planck.hpp"
+#include "linear_gaussian.hpp"
 #include "maximise.hpp"
+#include "numerical_error.hpp"
+#include "simulated_terms.hpp"
 
 #include <fmt/format.h>
 
@@ -18,28 +22,11 @@ namespace jko::estimators {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double fokker_planck_tolerance = 1e-6;  // of the log-likelihood
-constexpr int most_refinements = 6;
+/// Schemes with a discretisation of their own.
+bool is_numerical(Transition transition) { return transition == Transition::fokker_planck || transition == Transition::strang; }
 
-struct Refinement {
-  int level = 0;
-  double error = infinity;
-};
-
-/// The coarsest basis from `level` on whose log-likelihood agrees with the next one's.
-Refinement refinement_for(const Transitions& data, const Diffusion& diffusion, int level) {
-  double before = fokker_planck_terms(data, diffusion, false, level).log_density.sum();
-  Refinement out{level, infinity};
-  for (; level < most_refinements; ++level) {
-    const double after = fokker_planck_terms(data, diffusion, false, level + 1).log_density.sum();
-    const double error = std::abs(after - before);
-    // An error that no longer falls is rounding in unlikely terms, or a singular coefficient: a finer basis does not help.
-    if (std::isfinite(out.error) && error > 0.25 * out.error) return out;
-    if (std::isfinite(error)) out = {level + 1, error};
-    if (error <= fokker_planck_tolerance) return out;
-    before = after;
-  }
-  return out;
+Refinement refinement_for(const Transitions& data, const Diffusion& diffusion, Transition transition, int level) {
+  return refine([&](int l) { return (transition == Transition::strang ? strang_terms(data, diffusion, l) : fokker_planck_terms(data, diffusion, false, l)).log_density.sum(); }, level);
 }
 
 Terms terms(const Transitions& data, const Diffusion& diffusion, Transition transition, int refinement) {
@@ -56,6 +43,9 @@ Terms terms(const Transitions& data, const Diffusion& diffusion, Transition tran
     case Transition::hermite_1: return hermite_terms(data, diffusion, 1);
     case Transition::hermite_2: return hermite_terms(data, diffusion, 2);
     case Transition::hermite_3: return hermite_terms(data, diffusion, 3);
+    case Transition::strang: return strang_terms(data, diffusion, refinement);
+    case Transition::pedersen: return simulated_terms(data, diffusion, {.importance = Importance::pedersen});
+    case Transition::modified_bridge: return simulated_terms(data, diffusion, {.importance = Importance::modified_bridge});
     case Transition::fokker_planck: return fokker_planck_terms(data, diffusion, true, refinement);
   }
   throw DomainError("log_likelihood: unknown scheme");
@@ -74,7 +64,10 @@ std::string_view regime(Transition transition) {
     case Transition::hermite_1:
     case Transition::hermite_2:
     case Transition::hermite_3: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^p -> 0 with p growing with the order; inconsistent at fixed dt";
+    case Transition::pedersen:
+    case Transition::modified_bridge: return "maximum likelihood of the model with Euler substeps at fixed dt, n -> infinity";
     case Transition::ozaki:
+    case Transition::strang:
     case Transition::shoji_ozaki: break;
   }
   return "pseudo-likelihood, n dt -> infinity and dt -> 0; exact for linear drift and constant sigma";
@@ -82,7 +75,7 @@ std::string_view regime(Transition transition) {
 
 /// The free parameters that scale sigma alone, set so that sum (dX)^2/(sigma^2 dt) = n.
 void match_quadratic_variation(const Transitions& data, const Diffusion& start, const Fit& fit, Vector& x) {
-  const Vector from = data.from(), next = data.next();
+  const Vector &from = data.from, &next = data.next;
   const Jets at(start, from, 0, 0);
   const Vector& sigma = at.s[0];
   const double ratio = std::sqrt(((next - from).array() / sigma.array()).square().sum() / data.dt.sum());
@@ -96,15 +89,57 @@ void match_quadratic_variation(const Transitions& data, const Diffusion& start, 
   }
 }
 
+/// Standard deviations of the estimates over the seeds of a simulated likelihood: H^{-1} V H^{-1}, V the simulation's variance of the score.
+void add_monte_carlo(const LikelihoodValue& best, Fit& out) {
+  if (best.score_variance.size() == 0 || out.covariance.size() == 0) return;
+  out.monte_carlo_errors = (out.covariance * best.score_variance * out.covariance).diagonal().cwiseMax(0.0).cwiseSqrt();
+}
+
+/// The log-likelihood as a function of the parameters. data, start and level must outlive it.
+struct Target {
+  Objective value;
+  bool summed;  ///< from sums over the data: an evaluation costs nothing
+};
+Target target_of(const Transitions& data, const Diffusion& start, Transition transition, const int& level) {
+  if (auto sums = LinearGaussian::of(data, start, transition)) {
+    return {[&start, sums = std::move(*sums)](const Vector& parameters, bool with_scores) { return sums(start.with_parameters(parameters), with_scores); }, true};
+  }
+  return {[&data, &start, transition, &level](const Vector& parameters, bool with_scores) { return collect(terms(data, start.with_parameters(parameters), transition, level), with_scores); }, false};
+}
+
+/// Climbs from the best of x, the start itself, and (for schemes beyond Euler) the Euler and Shoji-Ozaki fits from x.
+LikelihoodValue climb(const Objective& target, const Transitions& data, const Diffusion& start, Transition transition, const FitOptions& options, const int& level, Vector& x, Fit& out) {
+  const auto& list = start.parameter_list();
+  if (transition != Transition::euler) {
+    std::vector<Vector> candidates{x, start.parameters()};
+    FitOptions loose = options;
+    loose.tolerance = std::max(options.tolerance, 1e-3);  // starting points need no more
+    (void)maximise(target_of(data, start, Transition::euler, level).value, list, loose, x, out);
+    candidates.push_back(x);
+    if (transition != Transition::exact && transition != Transition::shoji_ozaki) {
+      (void)maximise(target_of(data, start, Transition::shoji_ozaki, level).value, list, loose, x, out);
+      candidates.push_back(x);
+    }
+    double highest = -infinity;
+    for (const Vector& candidate : candidates) {
+      const double value = target(candidate, false).value;
+      if (value > highest) highest = value, x = candidate;
+    }
+  }
+  return maximise(target, list, options, x, out);
+}
+
+constexpr Index few = 500;  // transitions that a rough fit is made from, where there are eight times as many
+
 }  // namespace
 
 LikelihoodValue log_likelihood(const Panel& panel, const Diffusion& diffusion, Transition transition, bool with_scores) {
   const Transitions data(panel);
   diffusion.check_values("log_likelihood", data.x);
   Refinement refinement;
-  if (transition == Transition::fokker_planck) refinement = refinement_for(data, diffusion, 0);
+  if (is_numerical(transition)) refinement = refinement_for(data, diffusion, transition, 0);
   LikelihoodValue out = collect(terms(data, diffusion, transition, refinement.level), with_scores);
-  if (transition == Transition::fokker_planck) out.error += refinement.error;
+  if (is_numerical(transition)) out.error += refinement.error;
   return out;
 }
 
@@ -123,47 +158,76 @@ Fit fit(const Panel& panel, const Diffusion& start, Transition transition, const
   out.theorem = regime(transition);
   out.n = data.size();
   out.duration = data.dt.sum();
-  int level = 0;
-  const auto objective = [&](Transition kind) -> Objective {
-    return [&, kind](const Vector& parameters, bool with_scores) { return collect(terms(data, start.with_parameters(parameters), kind, level), with_scores); };
-  };
+  int level = transition == Transition::strang ? 2 : 0;
   Vector x = start.parameters();
   match_quadratic_variation(data, start, out, x);
-  std::vector<Vector> candidates{x, start.parameters()};
-  if (transition != Transition::euler) {
-    (void)maximise(objective(Transition::euler), list, options, x, out);
-    candidates.push_back(x);
-    if (transition != Transition::exact && transition != Transition::shoji_ozaki) {
-      (void)maximise(objective(Transition::shoji_ozaki), list, options, x, out);
-      candidates.push_back(x);
+  const auto [target, summed] = target_of(data, start, transition, level);
+  LikelihoodValue best;
+  bool found = false;
+  if (data.size() >= 8 * few && !summed) {
+    // A fit to some of the data lies within a few standard errors: the search costs a tenth, and few steps remain.
+    const Transitions part = data.thinned(data.size() / few);
+    FitOptions loose = options;
+    loose.tolerance = std::max(options.tolerance, 1e-2);
+    Fit rough = out;
+    Vector y = x;
+    (void)climb(target_of(part, start, transition, level).value, part, start, transition, loose, level, y, rough);
+    if (is_success(rough.status)) {
+      best = maximise(target, list, options, y, out);
+      found = is_success(out.status);
+      if (found) x = y;
     }
-    double highest = -infinity;
-    for (const Vector& candidate : candidates) {
-      const double value = objective(transition)(candidate, false).value;
-      if (value > highest) highest = value, x = candidate;
-    }
+    out.iterations += rough.iterations;
   }
-  LikelihoodValue best = maximise(objective(transition), list, options, x, out);
-  if (transition == Transition::fokker_planck) {
-    // The basis that the optimum needs; the optimum moves by as little as the likelihood does.
-    const Refinement refinement = refinement_for(data, start.with_parameters(x), level);
+  if (!found) best = climb(target, data, start, transition, options, level, x, out);
+  if (is_numerical(transition)) {
+    // The discretisation that the optimum needs; the optimum moves by as little as the likelihood does.
+    const Refinement refinement = refinement_for(data, start.with_parameters(x), transition, level);
     level = refinement.level;
-    best = maximise(objective(transition), list, options, x, out);
-    if (!(refinement.error <= fokker_planck_tolerance)) {
+    best = maximise(target, list, options, x, out);
+    if (!(refinement.error <= numerical_tolerance)) {
       out.warnings.push_back(fmt::format("the numerical error of the log-likelihood is about {:.1g}: the coefficients are not smooth where the process goes, or it reaches the end of the state space",
                                          refinement.error));
     }
-    if (!std::isfinite(best.value)) {
+    if (transition == Transition::fokker_planck && !std::isfinite(best.value)) {
       const Vector log_density = fokker_planck_terms(data, start.with_parameters(x), false, level).log_density;
       Index first = 0;
       while (first + 1 < data.size() && std::isfinite(log_density[first])) ++first;
       out.warnings.push_back(fmt::format("density zero: {} of {} steps, the first from {:.6g} to {:.6g} in {:.4g}, are so unlikely under the parameters that neither the spectral series nor the short-time expansion has a digit",
-                                         std::count_if(log_density.begin(), log_density.end(), [](double v) { return !std::isfinite(v); }), data.size(), data.from()[first], data.next()[first], data.dt[first]));
-    } else if (best.error > fokker_planck_tolerance) {
+                                         std::count_if(log_density.begin(), log_density.end(), [](double v) { return !std::isfinite(v); }), data.size(), data.from[first], data.next[first], data.dt[first]));
+    } else if (best.error > numerical_tolerance) {
       out.warnings.push_back(fmt::format("unlikely steps leave the log-likelihood a numerical error of about {:.1g}", best.error));
     }
   }
-  complete(objective(transition), list, options, x, best, out);
+  complete(target, list, options, x, best, out);
+  add_monte_carlo(best, out);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return out;
+}
+
+LikelihoodValue simulated_log_likelihood(const Panel& panel, const Diffusion& diffusion, const SimulatedOptions& options, bool with_scores) {
+  options.validate();
+  const Transitions data(panel);
+  diffusion.check_values("simulated_log_likelihood", data.x);
+  return collect(simulated_terms(data, diffusion, options), with_scores);
+}
+
+Fit fit_simulated(const Panel& panel, const Diffusion& start, const SimulatedOptions& options, const FitOptions& fit_options) {
+  options.validate();
+  const auto begin = std::chrono::steady_clock::now();
+  const Transition transition = options.importance == Importance::pedersen ? Transition::pedersen : Transition::modified_bridge;
+  // From where a fit without simulation ends; its checks of the data and the model are the same.
+  Fit out = fit(panel, start, Transition::shoji_ozaki, fit_options);
+  const Transitions data(panel);
+  const auto& list = start.parameter_list();
+  const Objective target = [&](const Vector& parameters, bool with_scores) { return collect(simulated_terms(data, start.with_parameters(parameters), options), with_scores); };
+  Vector x = out.estimate.size() > 0 && out.estimate.allFinite() ? out.estimate : start.parameters();
+  out.warnings.clear();
+  out.estimator = name(transition);
+  out.theorem = regime(transition);
+  const LikelihoodValue best = maximise(target, list, fit_options, x, out);
+  complete(target, list, fit_options, x, best, out);
+  add_monte_carlo(best, out);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
 }

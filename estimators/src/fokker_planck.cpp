@@ -2,10 +2,9 @@
 
 #include <jko/core/check.hpp>
 #include <jko/estimators/fokker_planck_density.hpp>
+#include <jko/models/lamperti.hpp>
 
-#include "antiderivative.hpp"
 #include "diffusion_terms.hpp"
-#include "lamperti_map.hpp"
 
 #include <Eigen/Eigenvalues>
 

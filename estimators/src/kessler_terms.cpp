@@ -1,6 +1,7 @@
 // Kessler's Gaussian laws: conditional moments expanded in dt by the generator, in truncated Taylor series about each starting point.
 #include "diffusion_terms.hpp"
 #include "dual.hpp"
+#include "gaussian_terms.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -31,10 +32,39 @@ Series generator(const Series& b, const Series& half_a, const Series& f, int deg
   return out;
 }
 
+/// Order two written out, inputs b, b', b'', sigma, sigma', sigma'': with a = sigma^2, E Y = b D + (b b' + a b''/2) D^2/2 and E Y^2 = a D + (2 b^2 + b a' + 2 a b' + a a''/2) D^2/2.
+GaussianLaw<6> second_order(double x, double dt, double b, double b1, double b2, double s, double s1, double s2) {
+  const double h = 0.5 * dt * dt, a = s * s, a1 = 2 * s * s1, a2 = 2 * (s1 * s1 + s * s2);
+  const double shift = b * dt + h * (b * b1 + 0.5 * a * b2), second = a * dt + h * (2 * b * b + b * a1 + 2 * a * b1 + 0.5 * a * a2);
+  const double by_a = dt + h * (2 * b1 + 0.5 * a2), by_a1 = h * b, by_a2 = 0.5 * h * a;
+  GaussianLaw<6> out{x + shift, second - shift * shift, {dt + h * b1, h * b, 0.5 * h * a, h * b2 * s, 0, 0},
+                     {h * (4 * b + a1), 2 * h * a, 0, 2 * (by_a * s + by_a1 * s1 + by_a2 * s2), 2 * by_a1 * s + 4 * by_a2 * s1, 2 * by_a2 * s}};
+  for (std::size_t k = 0; k < 6; ++k) out.d_variance[k] -= 2 * shift * out.d_mean[k];
+  return out;
+}
+
+Terms second_order_terms(const Transitions& data, const Diffusion& diffusion) {
+  const Index count = diffusion.parameters().size();
+  Terms out(count, data.size());
+  out.expected = Matrix::Zero(count, count);
+  Vector d_mean(count), d_variance(count);
+  in_blocks(data.size(), [&](Index first, Index size) {
+    const Jets at(diffusion, data.from.segment(first, size), 2, 2);
+    for (Index i = 0; i < size; ++i) {
+      const Index t = first + i;
+      add_gaussian<6>(second_order(data.from[t], data.dt[t], at.b[0][i], at.b[1][i], at.b[2][i], at.s[0][i], at.s[1][i], at.s[2][i]), data.next[t],
+                      {&at.db[0], &at.db[1], &at.db[2], &at.ds[0], &at.ds[1], &at.ds[2]}, i, t, d_mean, d_variance, out);
+    }
+  });
+  out.expected = Matrix(out.expected.selfadjointView<Eigen::Upper>());
+  return out;
+}
+
 }  // namespace
 
 Terms kessler_terms(const Transitions& data, const Diffusion& diffusion, int order) {
-  const Vector from = data.from(), next = data.next();
+  if (order == 2) return second_order_terms(data, diffusion);
+  const Vector &from = data.from, &next = data.next;
   const Index n = data.size(), count = diffusion.parameters().size();
   const int degree = 2 * order - 2;
   const Jets at(diffusion, from, degree, degree);

@@ -3,10 +3,12 @@
 #include <jko/core/check.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 
+#include "diffusion_terms.hpp"
 #include "maximise.hpp"
+#include "numerical_error.hpp"
 #include "phi_functions.hpp"
+#include "spectral_function.hpp"
 
-#include <Eigen/Eigenvalues>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -84,29 +86,6 @@ Vector laplacian_gradient(const ConstVectorRef& third, Index d) {
   return out;
 }
 
-/// f(A) and its derivative in the direction dA for symmetric A = Q diag(a) Q', by divided differences.
-struct SpectralFunction {
-  const Matrix& q;
-  Vector value;       // f(a)
-  Matrix difference;  // (f(a_i) - f(a_j))/(a_i - a_j), f' on the diagonal and for close eigenvalues
-  [[nodiscard]] Matrix matrix() const { return q * value.asDiagonal() * q.transpose(); }
-  [[nodiscard]] Matrix derivative(const Matrix& rotated) const { return q * difference.cwiseProduct(rotated) * q.transpose(); }
-};
-
-template <class F, class G>
-SpectralFunction spectral(const Matrix& q, const Vector& a, const F& f, const G& slope) {
-  const Index d = a.size();
-  SpectralFunction out{q, a.unaryExpr(f), Matrix(d, d)};
-  for (Index i = 0; i < d; ++i) {
-    for (Index j = 0; j < d; ++j) {
-      const double gap = a[i] - a[j];
-      // Close eigenvalues: the slope at the middle is off by gap^2 f'''/24, the quotient by epsilon/gap; they cross near 1e-5.
-      out.difference(i, j) = std::abs(gap) < 1e-5 ? slope(0.5 * (a[i] + a[j])) : (out.value[i] - out.value[j]) / gap;
-    }
-  }
-  return out;
-}
-
 GaussianTransition local_linearisation(const Derivatives& at, Index i, const ConstVectorRef& x, double dt, double beta) {
   const Index d = x.size(), p = at.d_slope.rows() / d;
   const Eigen::SelfAdjointEigenSolver<Matrix> e(-dt * at.curvature.col(i).reshaped(d, d));
@@ -167,7 +146,19 @@ bool add_scalar(const Derivatives& at, Index i, double x, double next, double dt
 }
 
 /// Written for potentials in d dimensions; the others are those of one-dimensional diffusions.
-bool is_langevin_scheme(Transition transition) { return transition == Transition::exact || transition == Transition::euler || transition == Transition::shoji_ozaki; }
+bool is_langevin_scheme(Transition transition, Index dimension) {
+  return transition == Transition::exact || transition == Transition::euler || transition == Transition::shoji_ozaki || (transition == Transition::strang && dimension > 1);
+}
+
+void check_dimension(const Panel& panel, Index d) {
+  for (const Path& path : panel) {
+    if (path.values.rows() != d) throw ShapeError(fmt::format("log_likelihood: the data have dimension {}, but the model {}", path.values.rows(), d));
+  }
+}
+
+void require_quadratic(const Model& model) {
+  if (!model.potential().quadratic(model.theta())) throw DomainError("log_likelihood: the exact likelihood needs a quadratic potential; use shoji-ozaki");
+}
 
 /// Order-one quadratic-variation estimate of beta: E |dX|^2 = 2 d dt/beta.
 double quadratic_variation_beta(const Panel& panel) {
@@ -183,7 +174,7 @@ double quadratic_variation_beta(const Panel& panel) {
 }  // namespace
 
 namespace {
-constexpr std::array<std::pair<Transition, std::string_view>, 13> scheme_names{{{Transition::exact, "exact"},
+constexpr std::array<std::pair<Transition, std::string_view>, 16> scheme_names{{{Transition::exact, "exact"},
                                                                                {Transition::euler, "euler"},
                                                                                {Transition::elerian, "elerian"},
                                                                                {Transition::kessler_1, "kessler-1"},
@@ -195,6 +186,9 @@ constexpr std::array<std::pair<Transition, std::string_view>, 13> scheme_names{{
                                                                                {Transition::hermite_1, "hermite-1"},
                                                                                {Transition::hermite_2, "hermite-2"},
                                                                                {Transition::hermite_3, "hermite-3"},
+                                                                               {Transition::strang, "strang"},
+                                                                               {Transition::pedersen, "pedersen"},
+                                                                               {Transition::modified_bridge, "modified-bridge"},
                                                                                {Transition::fokker_planck, "fokker-planck"}}};
 }  // namespace
 
@@ -221,19 +215,22 @@ Transition transition_from_name(std::string_view text) {
 LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transition transition, bool with_scores) {
   const Potential& potential = model.potential();
   const Index d = model.dimension(), count = model.theta().size() + 1;
-  if (!is_langevin_scheme(transition)) return log_likelihood(panel, as_diffusion(model), transition, with_scores);
-  if (transition == Transition::exact && !potential.quadratic(model.theta())) {
-    throw DomainError("log_likelihood: the exact likelihood needs a quadratic potential; use shoji-ozaki");
+  if (!is_langevin_scheme(transition, d)) return log_likelihood(panel, as_diffusion(model), transition, with_scores);
+  if (transition == Transition::strang) {
+    check_dimension(panel, d);
+    const Refinement refinement = refine([&](int level) { return strang_terms(panel, model, level).log_density.sum(); }, 0);
+    LikelihoodValue out = collect(strang_terms(panel, model, refinement.level), with_scores);
+    out.error += refinement.error;
+    return out;
   }
+  if (transition == Transition::exact) require_quadratic(model);
   const bool linearised = transition != Transition::euler;
   LikelihoodValue out;
   out.gradient = Vector::Zero(count);
   out.expected = Matrix::Zero(count, count);
+  check_dimension(panel, d);
   Index total = 0;
-  for (const Path& path : panel) {
-    if (path.values.rows() != d) throw ShapeError(fmt::format("log_likelihood: the data have dimension {}, but the model {}", path.values.rows(), d));
-    total += path.transitions();
-  }
+  for (const Path& path : panel) total += path.transitions();
   if (with_scores) out.scores.resize(count, total);
   Index column = 0;
   Vector d_mean(count), d_variance(count), score(count);
@@ -260,32 +257,49 @@ LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transitio
 }
 
 Fit fit(const Panel& panel, const Model& start, Transition transition, const FitOptions& options) {
-  if (!is_langevin_scheme(transition)) return fit(panel, as_diffusion(start), transition, options);
+  if (!is_langevin_scheme(transition, start.dimension())) return fit(panel, as_diffusion(start), transition, options);
   const auto begin = std::chrono::steady_clock::now();
-  if (panel.empty()) throw ShapeError("fit: there are no paths");
-  for (const Path& path : panel) path.validate();
-  Fit out = prepared_fit(start, options);
+  if (transition == Transition::exact) require_quadratic(start);
+  Fit out;
+  if (start.dimension() == 1) {
+    // The local linearisation of a linear drift is the exact law.
+    out = fit(panel, as_diffusion(start), transition == Transition::exact ? Transition::shoji_ozaki : transition, options);
+  } else {
+    if (panel.empty()) throw ShapeError("fit: there are no paths");
+    for (const Path& path : panel) path.validate();
+    out = prepared_fit(start, options);
+    for (const Path& path : panel) {
+      out.n += path.transitions();
+      out.duration += path.times[path.times.size() - 1] - path.times[0];
+    }
+    const auto constant = [](const Path& path) { return (path.values.colwise() - path.values.col(0)).isZero(0); };
+    if (std::all_of(panel.begin(), panel.end(), constant)) throw DomainError("fit: the data are constant, so no diffusion fits them");
+    Vector x = start.parameters();
+    if (!out.fixed.back()) x[x.size() - 1] = quadratic_variation_beta(panel);
+    check_dimension(panel, start.dimension());
+    int level = 2;  // of the Strang flows: that which the optimum needs
+    const auto objective = [&](Transition kind) -> Objective {
+      return [&panel, &start, &level, kind](const Vector& parameters, bool with_scores) {
+        const Model at = start.with_parameters(parameters);
+        return kind == Transition::strang ? collect(strang_terms(panel, at, level), with_scores) : log_likelihood(panel, at, kind, with_scores);
+      };
+    };
+    if (transition != Transition::euler && !start.potential().quadratic(start.theta())) (void)maximise(objective(Transition::euler), start, options, x, out);
+    LikelihoodValue best = maximise(objective(transition), start, options, x, out);
+    if (transition == Transition::strang) {
+      const Refinement refinement = refine([&](int l) { return strang_terms(panel, start.with_parameters(x), l).log_density.sum(); }, level);
+      level = refinement.level;
+      best = maximise(objective(transition), start, options, x, out);
+      if (!(refinement.error <= numerical_tolerance)) out.warnings.push_back(fmt::format("the numerical error of the log-likelihood is about {:.1g}", refinement.error));
+    }
+    complete(objective(transition), start, options, x, best, out);
+  }
   out.estimator = name(transition);
   out.theorem = transition == Transition::euler
                     ? "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^2 -> 0; inconsistent at fixed dt"
                     : (transition == Transition::exact ? "maximum likelihood at fixed dt, n -> infinity"
                                                        : "pseudo-likelihood, n dt -> infinity and dt -> 0; exact for linear drift");
-  for (const Path& path : panel) {
-    out.n += path.transitions();
-    out.duration += path.times[path.times.size() - 1] - path.times[0];
-  }
-  const auto constant = [](const Path& path) { return (path.values.colwise() - path.values.col(0)).isZero(0); };
-  if (std::all_of(panel.begin(), panel.end(), constant)) throw DomainError("fit: the data are constant, so no diffusion fits them");
-
-  Vector x = start.parameters();
-  if (!out.fixed.back()) x[x.size() - 1] = quadratic_variation_beta(panel);
-  const auto objective = [&](Transition kind) -> Objective {
-    return [&panel, &start, kind](const Vector& parameters, bool with_scores) { return log_likelihood(panel, start.with_parameters(parameters), kind, with_scores); };
-  };
-  if (transition == Transition::shoji_ozaki && !start.potential().quadratic(start.theta())) (void)maximise(objective(Transition::euler), start, options, x, out);
-  const LikelihoodValue best = maximise(objective(transition), start, options, x, out);
-  complete(objective(transition), start, options, x, best, out);
-  if (const auto q = start.potential().quadratic(x.head(x.size() - 1)); q && q->curvature.size() == 1 && !out.fixed[0]) {
+  if (const auto q = start.potential().quadratic(out.estimate.head(out.estimate.size() - 1)); q && q->curvature.size() == 1 && !out.fixed[0]) {
     const double kappa = q->curvature(0, 0);
     if (4 / out.duration > 0.1 * kappa) {
       out.warnings.push_back(fmt::format("T = {:.4g} is short: the bias of kappa is about 4/T = {:.3g}", out.duration, 4 / out.duration));

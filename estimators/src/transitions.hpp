@@ -3,7 +3,7 @@
 #include <jko/estimators/likelihood.hpp>
 #include <jko/models/diffusion.hpp>
 
-#include <span>
+#include <algorithm>
 
 namespace jko::estimators {
 
@@ -11,12 +11,15 @@ namespace jko::estimators {
 struct Transitions {
   Vector x;                 ///< all observations
   std::vector<Index> start;
-  Vector dt;
+  Vector dt, from, next;    ///< from[i] = x[start[i]], next[i] = x[start[i] + 1]
   std::vector<std::pair<Index, Index>> paths;  ///< first and last observation of each
   explicit Transitions(const Panel& panel);
   [[nodiscard]] Index size() const { return dt.size(); }
-  [[nodiscard]] Vector from() const;
-  [[nodiscard]] Vector next() const;
+  /// Every stride-th transition, as a panel of pairs.
+  [[nodiscard]] Transitions thinned(Index stride) const;
+
+ private:
+  Transitions() = default;
 };
 
 /// log p of every transition with its derivatives; log_density -infinity marks an inadmissible one.
@@ -25,8 +28,17 @@ struct Terms {
   Matrix scores;         ///< P x n
   Matrix expected;       ///< empty: the sum of the scores' outer products stands in for it
   Vector error;          ///< estimated numerical error of each log p, infinite where there is none; empty for closed formulas
+  Vector variance;       ///< of each log p over the simulation's random numbers; empty unless simulated
+  Matrix score_variance; ///< of the sum of scores, likewise
   explicit Terms(Index parameters = 0, Index n = 0) : log_density(n), scores(parameters, n) {}
 };
 [[nodiscard]] LikelihoodValue collect(Terms terms, bool with_scores);
+
+/// body(first, count) on stretches short enough for their derivatives to stay in the cache, and for their buffers to be recycled by the allocator.
+template <class Body>
+void in_blocks(Index n, const Body& body) {
+  constexpr Index block = 256;
+  for (Index first = 0; first < n; first += block) body(first, std::min(block, n - first));
+}
 
 }  // namespace jko::estimators

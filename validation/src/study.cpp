@@ -33,6 +33,7 @@ const std::vector<Study>& studies() {
       {"stationary", "Limit laws at rest: spectral law and the cost of learning online", stationary_limits, own_case_settings()},
       {"offline-design", "Offline limits at scale: ten sample sizes, ten step sizes, two models", offline_design, {}, true},
       {"online-design", "Online limits at scale: ten batch sizes, ten step sizes, two models", online_design, {}, true},
+      {"speed", "Speed and accuracy of the steps on grids and particles", speed},
   };
   return list;
 }

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -29,12 +30,22 @@ class FormulaDiffusion final : public DiffusionFamily {
     diffusion_ = std::make_unique<SymbolicFunction>("diffusion", diffusion, variable, parameters_);
     const std::lock_guard guard(ginac_lock());
     if (diffusion_->expression().is_zero()) throw DomainError("diffusion: sigma is zero; a deterministic path has no likelihood");
-    constant_ = !diffusion_->expression().has(diffusion_->variables()[0]);
+    const GiNaC::symbol &x = diffusion_->variables()[0], &z = drift_->variables()[0];
+    const GiNaC::ex sigma = diffusion_->expression(), b = drift_->expression().expand();
+    constant_ = separable_ = !sigma.has(x);
+    if (!constant_) {  // d^2 log sigma/dx dtheta = 0
+      separable_ = true;
+      const GiNaC::ex slope = sigma.diff(x);
+      for (const GiNaC::symbol& theta : diffusion_->symbols()) separable_ = separable_ && (slope.diff(theta) * sigma - slope * sigma.diff(theta)).normal().is_zero();
+    }
+    if (b.is_polynomial(z)) degree_ = b.degree(z);
   }
   [[nodiscard]] const std::vector<Parameter>& parameters() const override { return parameters_; }
   [[nodiscard]] std::string describe() const override { return text_; }
   [[nodiscard]] Interval state_space() const override { return state_space_; }
   [[nodiscard]] bool constant_diffusion() const override { return constant_; }
+  [[nodiscard]] bool separable_diffusion() const override { return separable_; }
+  [[nodiscard]] int drift_degree(const ConstVectorRef&) const override { return degree_; }
   [[nodiscard]] Law law() const override { return law_; }
   using DiffusionFamily::evaluate;
   void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
@@ -45,7 +56,8 @@ class FormulaDiffusion final : public DiffusionFamily {
   std::string text_;
   Interval state_space_;
   Law law_;
-  bool constant_ = false;
+  bool constant_ = false, separable_ = false;
+  int degree_ = -1;
   std::vector<Parameter> parameters_;
   std::unique_ptr<SymbolicFunction> drift_, diffusion_;
 };
@@ -65,11 +77,18 @@ class PowerDiffusion final : public DiffusionFamily {
   [[nodiscard]] std::string describe() const override { return text_; }
   [[nodiscard]] Interval state_space() const override { return exponent_ == 0 ? Interval{} : Interval{0, infinity}; }
   [[nodiscard]] bool constant_diffusion() const override { return exponent_ == 0; }
+  [[nodiscard]] bool separable_diffusion() const override { return exponent_ >= 0; }
+  [[nodiscard]] int drift_degree(const ConstVectorRef&) const override {
+    int degree = 0;
+    for (const Term& term : drift_) degree = std::max(degree, term.power);
+    return degree;
+  }
   [[nodiscard]] Law law() const override { return law_; }
   using DiffusionFamily::evaluate;
   void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
     if (which.theta > 1) throw DomainError("diffusion: derivatives beyond the first order in the parameters are not offered");
-    out.setZero();
+    if (out.outerStride() == out.rows()) std::fill_n(out.data(), out.size(), 0.0);  // Eigen would clear column by column
+    else out.setZero();
     if (coefficient == Coefficient::drift) {
       for (const Term& term : drift_) {
         if (which.x > term.power) continue;
@@ -89,9 +108,25 @@ class PowerDiffusion final : public DiffusionFamily {
       if (which.x == 0) out.row(row).setConstant(which.theta == 0 ? s : 1);
       return;
     }
+    const double scale = (which.theta == 0 ? s : 1) * factor;
+    const auto fill = [&](const auto& power) {
+      for (Index i = 0; i < points.cols(); ++i) out(row, i) = scale * power(points(0, i));
+    };
+    if (g == 0.5 && exponent_ == 0.5) {
+      switch (which.x) {
+        case 0: return fill([](double x) { return std::sqrt(x); });
+        case 1: return fill([](double x) { return 1 / std::sqrt(x); });
+        default: return fill([&](double x) { return std::sqrt(x) / integer_power(x, which.x); });
+      }
+    }
+    if (g == 1 && exponent_ == 1) {
+      if (which.x == 0) fill([](double x) { return x; });
+      if (which.x == 1) out.row(row).setConstant(scale);
+      return;
+    }
     for (Index i = 0; i < points.cols(); ++i) {
-      const double x = points(0, i), power = g == 0.5 ? std::sqrt(x) / integer_power(x, which.x) : (g == 1 ? x / integer_power(x, which.x) : std::pow(x, g - which.x));
-      out(row, i) = (which.theta == 0 ? s : 1) * factor * power;
+      const double x = points(0, i), power = std::pow(x, g - which.x);
+      out(row, i) = scale * power;
       if (which.theta == 1 && exponent_ < 0) out(sigma_ + 1, i) = s * power * (slope + factor * std::log(x));
     }
   }
@@ -125,6 +160,7 @@ class Langevin final : public DiffusionFamily {
   [[nodiscard]] const std::vector<Parameter>& parameters() const override { return parameters_; }
   [[nodiscard]] std::string describe() const override { return potential_->describe(); }
   [[nodiscard]] bool constant_diffusion() const override { return true; }
+  [[nodiscard]] int drift_degree(const ConstVectorRef& theta) const override { return potential_->quadratic(theta.head(theta.size() - 1)) ? 1 : -1; }
   using DiffusionFamily::evaluate;
   void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
     const Index p = theta.size() - 1;
@@ -146,6 +182,8 @@ class Langevin final : public DiffusionFamily {
 };
 
 }  // namespace
+
+int DiffusionFamily::drift_degree(const ConstVectorRef&) const { return -1; }
 
 Matrix DiffusionFamily::evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta) const {
   Index rows = 1;

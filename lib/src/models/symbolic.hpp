@@ -32,6 +32,7 @@ class SymbolicFunction {
   // For inspection, under ginac_lock().
   [[nodiscard]] const GiNaC::ex& expression() const { return expression_; }
   [[nodiscard]] const std::vector<GiNaC::symbol>& variables() const { return variables_; }
+  [[nodiscard]] const std::vector<GiNaC::symbol>& symbols() const { return symbols_; }  ///< the parameters
 
  private:
   struct Component;

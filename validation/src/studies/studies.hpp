@@ -4,6 +4,7 @@
 
 namespace jko::validation {
 
+[[nodiscard]] StudyResult speed(const StudyOptions& options);
 [[nodiscard]] StudyResult treasury(const StudyOptions& options);
 [[nodiscard]] StudyResult rates(const StudyOptions& options);
 [[nodiscard]] StudyResult order_in_h(const StudyOptions& options);

@@ -21,6 +21,7 @@ struct Fit {
   Vector estimate;
   Matrix covariance;                     ///< inverse observed information
   Matrix sandwich;                       ///< H^{-1} J H^{-1}, J the sum of outer products of the scores
+  Vector monte_carlo_errors;             ///< of the estimates over seeds, where the likelihood is simulated; else empty
   double log_likelihood = std::numeric_limits<double>::quiet_NaN();
   double gradient_norm = std::numeric_limits<double>::quiet_NaN();  ///< max |d log L/d theta_i| * se_i at the estimate
   Index n = 0;                           ///< transitions, or sample size

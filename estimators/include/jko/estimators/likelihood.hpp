@@ -23,6 +23,10 @@ enum class Transition {
   hermite_1,     ///< [AitSahalia2002] with the Hermite sum carried to infinity, in the logarithm: the error of log p is O(D^2), O(D^3), O(D^4) for |X' - X| = O(sqrt D); never negative,
   hermite_2,     ///<   so there is no inadmissible term, but not normalised, and wild where D is coarse (compare the orders)
   hermite_3,
+  strang,        ///< Strang splitting about a fixed point of the drift ([PilipovicSamsonDitlevsen2024]); constant sigma, any dimension; exact for linear drift; the backward flow of half a step may not exist where D
+                 ///<   is coarse: density zero
+  pedersen,      ///< simulated (simulated_likelihood.hpp, default options): plain Euler paths
+  modified_bridge,  ///< simulated: paths drawn towards the end point
   fokker_planck, ///< numerical law to near rounding, any D (fokker_planck_density.hpp)
 };
 [[nodiscard]] std::vector<std::string> transition_names();
@@ -39,6 +43,8 @@ struct LikelihoodValue {
   Vector gradient;     ///< exact
   Matrix scores;       ///< P x n, one column a transition; only when asked for
   Matrix expected;     ///< the Fisher information summed over Gaussian transitions, else the sum of the scores' outer products; for scoring
+  double variance = 0; ///< of value over the random numbers of a simulated likelihood; zero otherwise
+  Matrix score_variance;  ///< of gradient, likewise; empty otherwise
   double error = 0;    ///< numerical error of value, estimated (Fokker-Planck); zero for formulas
 };
 [[nodiscard]] LikelihoodValue log_likelihood(const Panel& panel, const Model& model, Transition transition, bool with_scores = false);

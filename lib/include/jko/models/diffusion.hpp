@@ -30,6 +30,10 @@ class DiffusionFamily {
   [[nodiscard]] virtual Interval state_space() const { return {}; }    ///< an open interval
   [[nodiscard]] virtual bool constant_diffusion() const { return false; }  ///< d sigma/dx = 0
   [[nodiscard]] virtual Law law() const { return Law::none; }
+  /// Degree in x of a drift that is a polynomial whatever theta; -1 where it is none, or that is not known. theta: any admissible parameters.
+  [[nodiscard]] virtual int drift_degree(const ConstVectorRef& theta) const;
+  /// sigma(x; theta) = s(theta) g(x); false also where that is not known.
+  [[nodiscard]] virtual bool separable_diffusion() const { return constant_diffusion(); }
   /// As Potential::evaluate() in one dimension: out is p^theta x n. Any order in x, orders 0 and 1 in theta. Points must lie in the state space.
   virtual void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const = 0;
 

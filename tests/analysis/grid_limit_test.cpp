@@ -77,7 +77,7 @@ TEST_CASE("offline: columns are derivatives of the discrete density, up to the s
 
 TEST_CASE("online: the gains' covariance is the Gaussian closed form's, and their integral the offline response") {
   const Gaussian start = problem.jko(1, 0);
-  const Matrix sigma = Vector{{1, 0.5, 2, 0.3, 0.2, 0}}.asDiagonal();
+  const Matrix sigma = Vector{{1, 0.5, 2, 0.3, 0.2, 0.4}}.asDiagonal();
   const Matrix move = transform(OrnsteinUhlenbeck(problem.model()).law(start, t).mean());
   const auto coarse_start = start_on(40), fine_start = start_on(80);
   const auto coarse = grid_online_limit(problem.model(), coarse_start, t, 8, moments), fine = grid_online_limit(problem.model(), fine_start, t, 16, moments);

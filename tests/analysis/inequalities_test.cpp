@@ -167,6 +167,10 @@ TEST_CASE("Lipschitz estimate: exact for labelled particles in one dimension and
   CHECK(std::abs(c.statistic - c.bound) <= c.tolerance);
   t.convexity->kappa += 1e-5;
   CHECK(lipschitz_estimate(t, "p").verdict == Verdict::fail);
+  FreeEnergy potential;
+  potential.add_potential(ornstein_uhlenbeck(), Vector{{1.3, 0.4}});
+  const FlowTrace two = trace_flow(ParticleStep(potential), Particles(Matrix{{-1.0, 2.0}}), 0.3, 1);
+  CHECK(std::abs(two.points[0].lipschitz - 1.3 * 1.6) < 1e-14);  // the larger of the two forces
   // Gaussians: translates of pi, in the plane too; the constant is infinite for others.
   const Matrix k{{2, 0.3}, {0.3, 1}};
   c = lipschitz_estimate(trace<GaussianStep>(ou2(), Gaussian(Vector{{1, -1}}, Matrix(1.0 / 1.5 * k.inverse())), 0.3, 6), "g");

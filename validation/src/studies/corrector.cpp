@@ -187,7 +187,7 @@ void add_plane(StudyResult& result, const StudyOptions& options) {
   const auto law = [&](Index n, int steps, double times) -> const Vector& {
     Vector& out = laws[{n, steps, times}];
     if (out.size() == 0) {
-      const auto r = Flow<EntropicStep>(EntropicStep(FreeEnergy(model), {.epsilon = times * epsilon, .tolerance = 1e-9, .threads = options.threads}), start_on(grid_of(n)), {.h = time / steps, .steps = steps, .keep_every = steps}).run(options.observer);
+      const auto r = Flow<EntropicStep>(EntropicStep(FreeEnergy(model), {.epsilon = times * epsilon, .tolerance = 1e-9}), start_on(grid_of(n)), {.h = time / steps, .steps = steps, .keep_every = steps}).run(options.observer);
       if (!is_success(r.status)) status = r.status;
       out = r.final_state().measure.values();
     }

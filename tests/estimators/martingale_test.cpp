@@ -156,6 +156,38 @@ TEST_CASE("at the truth the estimating function has mean zero and the stated var
   CHECK(std::abs(euler.gradient[0]) > 10 * std::sqrt(euler.scores.row(0).squaredNorm()));
 }
 
+TEST_CASE("the quadratic function is the gradient of the Gaussian quasi-likelihood, the linear one the weighted residuals") {
+  const Diffusion cir = named("cir", Vector{{1.1, 0.5, 0.7}});
+  const Path path = square_root_path(1.3, 0.8, 0.8, 60, 2);
+  const Vector x = path.values.row(0).head(60).transpose(), next = path.values.row(0).tail(60).transpose(), dt = path.times.tail(60) - path.times.head(60);
+  const auto quasi = [&](const Vector& theta) {
+    const auto m = conditional_moments(cir.with_parameters(theta), x, dt, 2);
+    double sum = 0;
+    for (Index i = 0; i < 60; ++i) {
+      const double phi = m.value(1, i) - m.value(0, i) * m.value(0, i), e = next[i] - x[i] - m.value(0, i);
+      sum -= 0.5 * (std::log(phi) + e * e / phi);
+    }
+    return sum;
+  };
+  const auto quadratic = martingale_function({path}, cir, {.kind = MartingaleKind::quadratic}), linear = martingale_function({path}, cir, {.kind = MartingaleKind::linear});
+  for (Index j = 0; j < 3; ++j) {
+    const auto at = [&](double s) {
+      Vector moved = cir.parameters();
+      moved[j] += s;
+      return quasi(moved);
+    };
+    const double d = 1e-3;  // fourth order: 1e-12 times the fifth derivative, rounding 60 epsilon/d
+    CHECK(std::abs((8 * (at(d) - at(-d)) - (at(2 * d) - at(-2 * d))) / (12 * d) - quadratic.value[j]) < 1e-7 * (1 + std::abs(quadratic.value[j])));
+  }
+  const auto m = conditional_moments(cir, x, dt, 2);
+  for (std::size_t j = 0; j < 2; ++j) {
+    double sum = 0;
+    for (Index i = 0; i < 60; ++i) sum += m.by_theta[j](0, i) * (next[i] - x[i] - m.value(0, i)) / (m.value(1, i) - m.value(0, i) * m.value(0, i));
+    CHECK(std::abs(linear.value[static_cast<Index>(j)] - sum) < 1e-10 * (1 + std::abs(sum)));
+  }
+  CHECK(std::abs(linear.value[2] - quadratic.value[2]) < 1e-10 * (1 + std::abs(quadratic.value[2])));  // sigma is not in the drift
+}
+
 TEST_CASE("the optimal weights are optimal, and degrees add information up to the likelihood's") {
   const double kappa = 1.3, sigma = 0.8, mu = sigma * sigma / kappa;
   const Diffusion truth = named("cir", Vector{{kappa, mu, sigma}});

@@ -5,6 +5,7 @@
 #include "measure_access.hpp"
 
 #include <Eigen/Eigenvalues>
+#include <Eigen/LU>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,7 +22,7 @@ std::string describe(const QuantileFunction& measure) { return fmt::format("quan
 std::string describe(const Particles& measure) { return fmt::format("{} labelled particles, d = {}", measure.size(), measure.dimension()); }
 
 template <class Measure>
-double distance_rounding(const Measure& measure) {
+double self_distance(const Measure& measure) {
   return 4 * distance_between(measure, measure) + 16 * epsilon * std::sqrt(measure.mean().squaredNorm() + measure.covariance().trace());
 }
 
@@ -38,7 +39,7 @@ Rounding rounding_of(const FreeEnergy& energy, const Gaussian& measure) {
   // Products of d x d matrices: d terms an entry. The factorisation's backward error moves log det by at most d (d + 1) epsilon times the condition number.
   const double quadratics = 0.5 * (offset.dot(k * offset) + (k * measure.covariance().cwiseAbs()).trace());
   out.energy = (d * d + 8) * epsilon * (quadratics + (d * condition + std::abs(measure.entropy())) / beta);
-  out.distance = distance_rounding(measure);
+  out.distance = self_distance(measure);
   const double field = (k * offset).norm() + std::sqrt((k * measure.covariance().cwiseAbs() * k).trace()) + std::sqrt(condition * d / spread.minCoeff()) / beta;
   out.slope = (d * d + 8) * epsilon * field;
   return out;
@@ -66,7 +67,7 @@ Rounding rounding_of(const FreeEnergy& energy, const QuantileFunction& measure) 
   Rounding out;
   out.energy = static_cast<double>(n + 8) * epsilon * size;
   if (energy.interaction()) out.energy += 2 * static_cast<double>(n) * epsilon * std::abs(size);  // its double sum runs over rows first
-  out.distance = distance_rounding(measure) + static_cast<double>(n + 8) * epsilon * std::sqrt(measure.covariance()(0, 0));
+  out.distance = self_distance(measure) + static_cast<double>(n + 8) * epsilon * std::sqrt(measure.covariance()(0, 0));
   // A node's gradient is a sum of four terms divided by masses, each with a few roundings; the solve with the well-conditioned (scaled) mass matrix adds as many.
   out.slope = 16 * epsilon * std::sqrt(gradient);
   return out;
@@ -99,9 +100,54 @@ Rounding rounding_at(const ParticleStep& step, const Particles& measure) {
   }
   Rounding out;
   out.energy = static_cast<double>(n + 8) * epsilon * size;
-  out.distance = distance_rounding(measure) + static_cast<double>(n + 8) * epsilon * std::sqrt(measure.covariance().trace());
+  out.distance = self_distance(measure) + static_cast<double>(n + 8) * epsilon * std::sqrt(measure.covariance().trace());
   out.slope = 16 * epsilon * std::sqrt(force.array().square().matrix().dot(w));
   return out;
+}
+
+Steepness steepness_of(const GaussianStep& step, const Gaussian& m) {
+  const auto quadratic = step.energy().potential()->potential->quadratic(step.energy().potential()->theta);
+  const Matrix precision = m.covariance().inverse() / step.energy().entropy()->beta;
+  const Vector spread = Eigen::SelfAdjointEigenSolver<Matrix>(m.covariance(), Eigen::EigenvaluesOnly).eigenvalues();
+  Steepness out;
+  // grad mu = K (x - centre) - Sigma^{-1}(x - m)/beta is constant for translates of pi only. The inverse carries the condition number.
+  const double size = quadratic->curvature.norm() + precision.norm();
+  if ((quadratic->curvature - precision).norm() > 64 * m.dimension() * epsilon * size * spread.maxCoeff() / spread.minCoeff()) {
+    out.value = std::numeric_limits<double>::infinity();
+    out.unknown = "the first variation of a Gaussian that is no translate of pi grows quadratically";
+    return out;
+  }
+  const Vector offset = m.mean() - quadratic->centre;
+  out.value = (quadratic->curvature * offset).norm();
+  out.rounding = (m.dimension() + 8) * epsilon * (quadratic->curvature.cwiseAbs() * (m.mean().cwiseAbs() + quadratic->centre.cwiseAbs())).norm();
+  return out;
+}
+
+double largest_residual(const GaussianStep& step, const Gaussian& from, const Gaussian& to, double h) {
+  const auto quadratic = step.energy().potential()->potential->quadratic(step.energy().potential()->theta);
+  return (quadratic->curvature * (to.mean() - quadratic->centre) + (to.mean() - from.mean()) / h).norm();  // between translates it is constant
+}
+
+Steepness steepness_of(const ParticleStep& step, const Particles& m) {
+  Steepness out;
+  if (step.energy().entropy() || step.energy().porous_medium()) {
+    if (step.particle_energy().options().entropy != ParticleEntropy::spacing) out.unknown = "the proof needs a maximum principle, which of the particle entropies the spacing one has";
+  } else if (m.dimension() > 1 && step.energy().interaction()) {
+    out.unknown = "with an interaction it is a theorem in one dimension only";
+  }
+  if (const auto* part = step.energy().interaction()) {
+    const auto convexity = part->kernel->convexity(part->theta);
+    if (!convexity || convexity->kappa < 0) out.unknown = "the interaction is not known to be convex";
+  }
+  if (!out.unknown.empty()) return out;
+  out.value = step.particle_energy().slope(m).gradient.colwise().norm().maxCoeff();
+  // Of one gradient: its terms are bounded by |.| in L2(w) over the square root of the least weight.
+  out.rounding = rounding_at(step, m).slope / std::sqrt(m.weights().minCoeff());
+  return out;
+}
+
+double largest_residual(const ParticleStep& step, const Particles& from, const Particles& to, double h) {
+  return (step.particle_energy().slope(to).gradient + (to.points() - from.points()) / h).colwise().norm().maxCoeff();
 }
 
 template <class Step>
@@ -152,14 +198,19 @@ FlowTrace trace_states(const Step& step, const std::vector<typename Step::Measur
   }
   for (std::size_t k = 0; k < states.size(); ++k) {
     const Rounding rounding = rounding_at(step, states[k]);
-    trace.energy_rounding = std::max(trace.energy_rounding, rounding.energy);
-    trace.distance_rounding = std::max(trace.distance_rounding, rounding.distance);
-    trace.slope_rounding = std::max(trace.slope_rounding, rounding.slope);
-    trace.points.push_back({static_cast<double>(k) * h, step.energy_value(states[k]).total, slope_of(step, states[k]), known ? distance_between(states[k], minimiser.measure) : unknown});
+    trace.energy_error = std::max(trace.energy_error, rounding.energy);
+    trace.distance_error = std::max(trace.distance_error, rounding.distance);
+    trace.slope_error = std::max(trace.slope_error, rounding.slope);
+    const Steepness steepness = steepness_of(step, states[k]);
+    trace.lipschitz_error = std::max(trace.lipschitz_error, steepness.rounding);
+    trace.lipschitz_unknown = steepness.unknown;
+    trace.points.push_back({static_cast<double>(k) * h, step.energy_value(states[k]).total, slope_of(step, states[k]), known ? distance_between(states[k], minimiser.measure) : unknown,
+                            steepness.value});
     if (k == 0) continue;
     // The residual is recomputed here: it is the quantity in the proofs and must not be the solver's own word.
     const double residual = error_of(step, states[k - 1], states[k], h), moved = distance_between(states[k - 1], states[k]);
-    trace.steps.push_back({h, moved, residual, convexity > 0 ? h * residual * residual / (2 * convexity) : unknown, convexity > 0 ? h * residual / convexity : unknown});
+    trace.steps.push_back({h, moved, residual, convexity > 0 ? h * residual * residual / (2 * convexity) : unknown, convexity > 0 ? h * residual / convexity : unknown,
+                           largest_residual(step, states[k - 1], states[k], h)});
   }
   trace.status = Status::converged;
   return trace;
@@ -203,10 +254,11 @@ FlowTrace trace_records(const std::vector<FlowRecord>& records, double start_ene
     point.energy = record.step.energy.total;
     for (const auto& part : record.step.energy.parts) size = std::max(size, std::abs(part.second));
     trace.points.push_back(point);
-    trace.steps.push_back({record.h, record.step.w2_moved, record.step.residual, record.step.gap, record.step.w2_bound});
+    trace.steps.push_back({record.h, record.step.w2_moved, record.step.residual, record.step.gap, record.step.w2_bound, std::numeric_limits<double>::quiet_NaN()});
   }
+  trace.lipschitz_unknown = "the records of a flow do not hold it";
   // The number of terms is not known here: 2^20 of them, summed in any order, stay below this.
-  trace.energy_rounding = std::exp2(20) * epsilon * size;
+  trace.energy_error = std::exp2(20) * epsilon * size;
   return trace;
 }
 

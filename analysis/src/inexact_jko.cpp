@@ -73,7 +73,7 @@ std::vector<Check> inexact_jko(const FlowTrace& trace, const std::string& prefix
   const double lambda = trace.convexity->kappa, gamma = trace.steps.front().h, q = 1 + 0.5 * gamma * lambda;
   double eps = 0;
   for (const auto& step : trace.steps) eps = std::max(eps, step.residual);
-  const double distance = trace.minimiser_error + trace.distance_rounding, energy = trace.minimum_error + 2 * trace.energy_rounding;
+  const double distance = trace.minimiser_error + trace.distance_error, energy = trace.minimum_error + 2 * trace.energy_error;
   const std::string reason = fmt::format("certificate of q and rounding; eps = {:.3g}, lambda = {:.4g}, gamma = {:.4g}", eps, lambda, gamma);
   Worst recursion, bound, entropy;
   const double start = trace.points[0].to_minimiser;
@@ -81,13 +81,13 @@ std::vector<Check> inexact_jko(const FlowTrace& trace, const std::string& prefix
   bool reached = false;
   for (std::size_t k = 0; k < trace.steps.size(); ++k) {
     const double before = trace.points[k].to_minimiser, after = trace.points[k + 1].to_minimiser, excess = trace.points[k + 1].energy - trace.minimum;
-    const double e = trace.steps[k].residual + trace.slope_rounding;
+    const double e = trace.steps[k].residual + trace.slope_error;
     recursion.add(q * after * after + 2 * gamma * excess, before * before + 2 * gamma / lambda * e * e, 2 * (q * after + before + distance) * distance + 2 * gamma * energy, k + 1);
-    const double limit = inexact_bound(lambda, gamma, start, eps + trace.slope_rounding, static_cast<int>(k) + 1);
+    const double limit = inexact_bound(lambda, gamma, start, eps + trace.slope_error, static_cast<int>(k) + 1);
     bound.add(after * after, limit * limit, 2 * (after + start + distance) * distance, k + 1);
     if (static_cast<int>(k) >= needed) {
       reached = true;
-      entropy.add(excess, (5 / (2 * gamma * lambda * lambda) + 1 / lambda) * std::pow(eps + trace.slope_rounding, 2), energy + distance * (2 * start + distance) / (2 * gamma), k + 1);
+      entropy.add(excess, (5 / (2 * gamma * lambda * lambda) + 1 / lambda) * std::pow(eps + trace.slope_error, 2), energy + distance * (2 * start + distance) / (2 * gamma), k + 1);
     }
   }
   out.push_back(recursion.check(ids[0], claims[0], sources[0], reason));

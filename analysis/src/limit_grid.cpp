@@ -16,6 +16,12 @@ double bernoulli_slope(double z) {
 
 }  // namespace
 
+double flux_derivative(double rho, double next, double d, double potential_difference, double temperature, double dx) {
+  const double in_d = bernoulli_slope(-d) * next + bernoulli_slope(d) * rho;  // (dJ/dD) dx/c
+  const double bracket = bernoulli(-d) * next - bernoulli(d) * rho;
+  return (in_d * (potential_difference - d * temperature) - bracket * temperature) / dx;
+}
+
 void LimitCase::validate() const {
   if (model.dimension() != 1) throw DomainError("limit_case: the model must have dimension 1");
   if (!start) throw DomainError("limit_case: start is not given");
@@ -46,9 +52,7 @@ Vector LimitGrid::forcing(const Vector& rho, const ConstVectorRef& potential, do
   const double c = 1 / case_.model.beta(), dx = width();
   for (Index i = 0; i + 1 < rho.size(); ++i) {
     const double d = (potential_[i + 1] - potential_[i]) / c;
-    const double in_d = bernoulli_slope(-d) * rho[i + 1] + bernoulli_slope(d) * rho[i];  // (dJ/dD) dx/c
-    const double bracket = bernoulli(-d) * rho[i + 1] - bernoulli(d) * rho[i];
-    const double flux = (in_d * (potential[i + 1] - potential[i] - d * temperature) - bracket * temperature) / dx;
+    const double flux = flux_derivative(rho[i], rho[i + 1], d, potential[i + 1] - potential[i], temperature, dx);
     out[i] -= flux / dx;
     out[i + 1] += flux / dx;
   }

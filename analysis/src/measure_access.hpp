@@ -42,4 +42,21 @@ inline double distance_between(const Particles& a, const Particles& b) { return 
 inline std::optional<Convexity> convexity_of(const ParticleStep& step) { return step.particle_energy().convexity(); }
 [[nodiscard]] Rounding rounding_at(const ParticleStep& step, const Particles& m);
 
+
+/// sup |grad dF/drho| over the measure's points, for the Lipschitz estimate (flow_inequalities.hpp).
+struct Steepness {
+  double value = std::numeric_limits<double>::quiet_NaN();
+  double rounding = 0;
+  std::string unknown{};  ///< why it is not known, or not finite
+};
+[[nodiscard]] Steepness steepness_of(const GaussianStep& step, const Gaussian& m);
+[[nodiscard]] Steepness steepness_of(const ParticleStep& step, const Particles& m);
+inline Steepness steepness_of(const QuantileStep&, const QuantileFunction&) {
+  return {.unknown = "the consistent mass matrix of quantile functions has no maximum principle: labelled particles with the spacing entropy have one"};
+}
+/// The largest length of the first-order error's field.
+[[nodiscard]] double largest_residual(const GaussianStep& step, const Gaussian& from, const Gaussian& to, double h);
+[[nodiscard]] double largest_residual(const ParticleStep& step, const Particles& from, const Particles& to, double h);
+inline double largest_residual(const QuantileStep&, const QuantileFunction&, const QuantileFunction&, double) { return std::numeric_limits<double>::quiet_NaN(); }
+
 }  // namespace jko::analysis

@@ -22,14 +22,6 @@ void check_parameter_covariance(const ConstMatrixRef& covariance, Index paramete
   check_size("online_limit", "the parameter covariance", covariance.cols(), parameters);
 }
 
-/// Cov(X_k, X_l) of the means over time steps of dB/dt, or of B/t: E (B_s/s)(B_r/r) = 1/max(s, r), integrated exactly.
-double noise_covariance(OnlineData data, Index k, Index l, double dt) {
-  if (data == OnlineData::fresh) return k == l ? 1 / dt : 0;
-  const double late = static_cast<double>(std::max(k, l));  // the time step (late, late + 1) dt
-  if (k != l) return std::log1p(1 / late) / dt;
-  return 2 / dt * (late == 0 ? 1 : 1 - late * std::log1p(1 / late));
-}
-
 /// A root R with R R' = covariance; the covariance may be singular.
 Matrix root_of(const ConstMatrixRef& covariance) {
   const Eigen::SelfAdjointEigenSolver<Matrix> e(covariance);
@@ -37,6 +29,13 @@ Matrix root_of(const ConstMatrixRef& covariance) {
 }
 
 }  // namespace
+
+double noise_covariance(OnlineData data, Index k, Index l, double dt) {
+  if (data == OnlineData::fresh) return k == l ? 1 / dt : 0;
+  const double late = static_cast<double>(std::max(k, l));  // the time step (late, late + 1) dt
+  if (k != l) return std::log1p(1 / late) / dt;
+  return 2 / dt * (late == 0 ? 1 : 1 - late * std::log1p(1 / late));
+}
 
 Matrix OnlineLimit::covariance(const std::vector<Functional>& phi, const ConstMatrixRef& parameter_covariance, OnlineData data) const {
   check_parameter_covariance(parameter_covariance, parameters);

@@ -66,41 +66,70 @@ EulerLagrange euler_lagrange_terms(const FreeEnergy& energy, const QuantileFunct
   return out;
 }
 
+EulerLagrange euler_lagrange_terms(const ParticleStep& step, const Particles& from, const Particles& to, double h, const Vector& a, double b, double residual, double) {
+  const Matrix gradient = step.particle_energy().slope(to).gradient;
+  const Vector& w = to.weights();
+  double value = 0, norm = 0, size = 0;
+  for (Index i = 0; i < to.size(); ++i) {  // the second integral as sum w grad zeta . (1/w) dF/dx
+    const double angle = a.dot(to.points().col(i)) + b, before = a.dot(from.points().col(i)) + b, sine = -std::sin(angle);
+    value += w[i] * (2 * std::sin(0.5 * (before + angle)) * std::sin(0.5 * (before - angle)) / h + sine * a.dot(gradient.col(i)));  // a difference of cosines
+    norm += w[i] * sine * sine * a.squaredNorm();
+    size += w[i] * ((2 + std::abs(angle)) / h + a.norm() * gradient.col(i).norm());
+  }
+  return {value, a.squaredNorm(), residual * std::sqrt(norm) + static_cast<double>(to.size() + 16) * epsilon * size};
+}
+template <class Step>
+EulerLagrange euler_lagrange_terms(const Step& step, const typename Step::Measure& from, const typename Step::Measure& to, double h, const Vector& a, double b, double residual, double moved) {
+  return euler_lagrange_terms(step.energy(), from, to, h, a, b, residual, moved);
+}
+
 double spread(const Gaussian&, const Gaussian&, double, double from_nu, double moved) { return from_nu + moved; }
 double spread(const QuantileFunction&, const QuantileFunction&, double to_nu, double, double) { return to_nu; }
 double spread(const Particles&, const Particles&, double to_nu, double, double) { return to_nu; }
 
 }  // namespace
 
+Check evolution_variational_inequality(const std::optional<Convexity>& convexity, double h, const std::vector<EviInstance>& instances, const std::string& prefix, const std::string& errors) {
+  const std::string id = prefix + "-evi", source = "AGS2008, theory.md b1";
+  const std::string claim = "[(1 + kappa h) W2^2(rho', nu) + W2^2(rho, rho')]/(2h) <= F(nu) - F(rho') + W2^2(rho, nu)/(2h) for every nu";
+  check_positive("evolution_variational_inequality", "step size h", h);
+  if (instances.empty()) throw DomainError("evolution_variational_inequality: it needs at least one instance");
+  if (!convexity) return inconclusive(id, claim, source, "no convexity constant of the energy is known");
+  const double kappa = convexity->kappa, q = 1 + kappa * h;
+  if (!(q > 0)) return inconclusive(id, claim, source, fmt::format("1 + kappa h = {:.3g} is not positive", q));
+  Worst worst;
+  std::size_t index = 0;
+  for (const EviInstance& i : instances) {
+    const auto square = [&](double distance) { return (2 * distance + i.distance_error) * i.distance_error; };
+    worst.add((q * i.to_nu * i.to_nu + i.moved * i.moved) / (2 * h), i.energy_nu - i.energy + i.from_nu * i.from_nu / (2 * h),
+              i.solver + i.energy_error + (q * square(i.to_nu) + square(i.moved) + square(i.from_nu)) / (2 * h), ++index);
+  }
+  return worst.check(id, claim, source, fmt::format("{}; kappa = {:.4g} ({}{})", errors, kappa, convexity->proven ? "" : "found numerically, not proven: ", convexity->reason));
+}
+
 template <class Step>
 Check evolution_variational_inequality(Step step, const std::vector<typename Step::Measure>& from, double h, const std::vector<typename Step::Measure>& nu,
                                        const std::string& prefix) {
-  const std::string id = prefix + "-evi", source = "AGS2008, theory.md b1";
-  const std::string claim = "[W2^2(rho', nu) - W2^2(rho, nu) + W2^2(rho, rho')]/(2h) + (kappa/2) W2^2(rho', nu) + F(rho') <= F(nu) for every nu";
   check_positive("evolution_variational_inequality", "step size h", h);
   if (from.empty() || nu.empty()) throw DomainError("evolution_variational_inequality: it needs at least one start and one nu");
+  std::vector<EviInstance> instances;
   const auto convexity = convexity_of(step);
-  if (!convexity) return inconclusive(id, claim, source, "no convexity constant of the energy is known");
-  const double kappa = convexity->kappa;
-  if (!(1 + kappa * h > 0)) return inconclusive(id, claim, source, fmt::format("1 + kappa h = {:.3g} is not positive", 1 + kappa * h));
-  Worst worst;
-  std::size_t instance = 0;
   for (const auto& rho : from) {
     const auto result = step.advance(rho, h);
-    if (!is_success(result.status) && result.status != Status::stalled) return inconclusive(id, claim, source, std::string(describe(result.status)));
     const auto& after = result.measure;
+    if (!is_success(result.status) && result.status != Status::stalled) {
+      Check check = evolution_variational_inequality(convexity, h, {EviInstance{}}, prefix, "");
+      return inconclusive(check.id, check.claim, check.source, check.reason.empty() || convexity ? std::string(describe(result.status)) : check.reason);
+    }
     const double residual = error_of(step, rho, after, h), moved = distance_between(rho, after), value = step.energy_value(after).total;
     const Rounding r = rounding_at(step, after);
     for (const auto& target : nu) {
       const double to_nu = distance_between(after, target), from_nu = distance_between(rho, target);
       const Rounding rn = rounding_at(step, target);
-      const double left = (to_nu * to_nu - from_nu * from_nu + moved * moved) / (2 * h) + 0.5 * kappa * to_nu * to_nu + value;
-      const double distances = (to_nu + from_nu + moved) / h + std::abs(kappa) * to_nu;
-      worst.add(left, step.energy_value(target).total, residual * spread(after, target, to_nu, from_nu, moved) + r.energy + rn.energy + distances * (r.distance + rn.distance),
-                ++instance);
+      instances.push_back({value, step.energy_value(target).total, moved, from_nu, to_nu, residual * spread(after, target, to_nu, from_nu, moved), r.energy + rn.energy, r.distance + rn.distance});
     }
   }
-  return worst.check(id, claim, source, fmt::format("residual times |T_rho^nu - T_rho^rho'| + rounding; kappa = {:.4g} ({}{})", kappa, convexity->proven ? "" : "found numerically, not proven: ", convexity->reason));
+  return evolution_variational_inequality(convexity, h, instances, prefix, "residual times |T_rho^nu - T_rho^rho'| + rounding");
 }
 
 template <class Step>
@@ -115,11 +144,11 @@ Check euler_lagrange(Step step, const std::vector<typename Step::Measure>& from,
   for (const auto& rho : from) {
     const auto result = step.advance(rho, h);
     if (!is_success(result.status) && result.status != Status::stalled) return inconclusive(id, claim, source, std::string(describe(result.status)));
-    const double residual = first_order_error(step.energy(), rho, result.measure, h), moved = w2(rho, result.measure);
-    const Rounding r = rounding_of(step.energy(), result.measure);
+    const double residual = error_of(step, rho, result.measure, h), moved = distance_between(rho, result.measure);
+    const Rounding r = rounding_at(step, result.measure);
     for (Index j = 0; j < functions.cols(); ++j) {
       const Vector a = functions.col(j).head(functions.rows() - 1);
-      const auto terms = euler_lagrange_terms(step.energy(), rho, result.measure, h, a, functions(functions.rows() - 1, j), residual, moved);
+      const auto terms = euler_lagrange_terms(step, rho, result.measure, h, a, functions(functions.rows() - 1, j), residual, moved);
       worst.add(std::abs(terms.value), terms.hessian * moved * moved / (2 * h), terms.tolerance + terms.hessian * moved * r.distance / h + r.slope * a.norm(), ++instance);
     }
   }
@@ -130,6 +159,7 @@ template Check evolution_variational_inequality<GaussianStep>(GaussianStep, cons
 template Check evolution_variational_inequality<QuantileStep>(QuantileStep, const std::vector<QuantileFunction>&, double, const std::vector<QuantileFunction>&, const std::string&);
 template Check evolution_variational_inequality<ParticleStep>(ParticleStep, const std::vector<Particles>&, double, const std::vector<Particles>&, const std::string&);
 template Check euler_lagrange<GaussianStep>(GaussianStep, const std::vector<Gaussian>&, double, const ConstMatrixRef&, const std::string&);
+template Check euler_lagrange<ParticleStep>(ParticleStep, const std::vector<Particles>&, double, const ConstMatrixRef&, const std::string&);
 template Check euler_lagrange<QuantileStep>(QuantileStep, const std::vector<QuantileFunction>&, double, const ConstMatrixRef&, const std::string&);
 
 }  // namespace jko::analysis

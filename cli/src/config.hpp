@@ -5,7 +5,9 @@
 #include <jko/measures/quantile_function.hpp>
 #include <jko/models/diffusion.hpp>
 #include <jko/models/model.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
+#include <jko/steps/finite_volume_step.hpp>
 #include <jko/steps/particle_step.hpp>
 
 #include <filesystem>
@@ -26,8 +28,10 @@ struct Claim {
 
 /// A flow of densities on a grid.
 struct GridFlow {
+  enum class Scheme { jko, richardson };
   GridDensity start;
-  EntropicStepOptions step;
+  std::variant<EntropicStepOptions, BackAndForthStepOptions, FiniteVolumeStepOptions> step;
+  Scheme scheme = Scheme::jko;
 };
 
 struct Config {
@@ -37,11 +41,13 @@ struct Config {
   std::optional<Diffusion> diffusion;
   std::pair<double, double> diffusion_range;         ///< of x
   FreeEnergy energy;                                 ///< of the model and [energy]
+  bool obstacles = false;                            ///< the energy has some, of which the model knows nothing
   std::optional<std::pair<double, double>> convexity_on;  ///< where to bound kappa numerically
   std::variant<Gaussian, QuantileFunction, Particles> start;
   bool gaussian_step = false;
+  bool affine_step = false;                          ///< the start is Particles
   std::optional<ParticleStepOptions> particles;      ///< for the particle step, whose start is Particles
-  std::optional<GridFlow> grid;                      ///< instead of `start`, for the entropic step
+  std::optional<GridFlow> grid;                      ///< instead of `start`, for the steps on grids
   FlowOptions flow;
   std::vector<Claim> claims;
   // [simulate]

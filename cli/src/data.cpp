@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <sstream>
 
@@ -87,6 +88,26 @@ int count_coordinates(const DataArguments& a) { return static_cast<int>(coordina
 Matrix read_sample(const DataArguments& a) {
   std::vector<Index> rows;
   return points_of(a, read_table(a), rows);
+}
+
+estimators::BinnedCounts read_counts(const DataArguments& a) {
+  const CsvTable table = read_csv(a.file, Missing::nan);
+  const Index m = table.values.rows(), lower = table.column("lower"), upper = table.column("upper"), count = table.column("count");
+  estimators::BinnedCounts out{Vector(m + 1), Vector(m)};
+  const auto line = [&](Index i) { return table.lines[static_cast<std::size_t>(i)]; };
+  for (Index i = 0; i < m; ++i) {
+    double low = table.values(i, lower), high = table.values(i, upper);
+    if (i == 0 && std::isnan(low)) low = -std::numeric_limits<double>::infinity();
+    if (i == m - 1 && std::isnan(high)) high = std::numeric_limits<double>::infinity();
+    if (std::isnan(low) || std::isnan(high)) throw ParseError(a.file, line(i), 0, "only the first lower and the last upper may be empty");
+    if (std::isnan(table.values(i, count))) throw ParseError(a.file, line(i), 0, "the count is missing");
+    if (i > 0 && low != out.edges[i]) throw ParseError(a.file, line(i), 0, fmt::format("the cell begins at {}, but the one before ends at {}", low, out.edges[i]));
+    out.edges[i] = low;
+    out.edges[i + 1] = high;
+    out.counts[i] = table.values(i, count);
+  }
+  out.validate();
+  return out;
 }
 
 estimators::Snapshots read_snapshots(const DataArguments& a) {

@@ -1,5 +1,6 @@
 #pragma once
 /// Data files on the command line.
+#include <jko/estimators/binned.hpp>
 #include <jko/estimators/data.hpp>
 
 #include <CLI/CLI.hpp>
@@ -27,6 +28,8 @@ struct DataArguments {
 [[nodiscard]] Matrix read_sample(const DataArguments& arguments);
 /// The rows of each time together, whatever their order in the file.
 [[nodiscard]] estimators::Snapshots read_snapshots(const DataArguments& arguments);
+/// Cells from the columns lower, upper and count, in increasing order and without gaps; an empty first lower or last upper is infinite.
+[[nodiscard]] estimators::BinnedCounts read_counts(const DataArguments& arguments);
 /// How many coordinates the file has.
 [[nodiscard]] int count_coordinates(const DataArguments& arguments);
 

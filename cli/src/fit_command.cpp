@@ -1,7 +1,9 @@
 #include "commands.hpp"
 #include "console.hpp"
 #include "fit_json.hpp"
+#include "fit_posterior.hpp"
 #include "fit_problem.hpp"
+#include "nonparametric.hpp"
 
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
@@ -39,6 +41,9 @@ struct Arguments {
   Index block = 0;
   std::uint64_t seed = 1;
   bool json = false, covariance = false, residuals = false;
+  double smoothing = 0, diffusion_smoothing = 0;
+  std::string curves;
+  PosteriorArguments posterior;
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -93,7 +98,7 @@ void add_data(const Problem& problem, Extras& out) {
 void add_profiles(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   Json list = Json::array();
   for (const std::string& name : split(a.profile)) {
-    if (!problem.likelihood && problem.estimator != "stationary") throw DomainError(fmt::format("fit: --profile needs a likelihood, which {} is not", problem.estimator));
+    if (!problem.likelihood && problem.estimator != "stationary" && problem.estimator != "binned") throw DomainError(fmt::format("fit: --profile needs a likelihood, which {} is not", problem.estimator));
     if (!is_success(fit.status) && fit.status != Status::parameter_at_bound) break;
     const auto p = estimators::profile(fit, name, problem.refit, {.level = a.level, .fit = problem.options});
     const auto end = [](const estimators::ProfileEnd& e) { return Json{{"value", number(e.value)}, {"status", jko::name(e.status)}}; };
@@ -119,6 +124,7 @@ void add_derived(const Fit& fit, const Arguments& a, Extras& out) {
 void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   if (!a.residuals) return;
   if (!problem.diffusion && !(problem.model && problem.model->dimension() == 1)) throw DomainError("fit: --residuals needs a one-dimensional path");
+  if (!problem.likelihood) throw DomainError(fmt::format("fit: --residuals needs a transition likelihood, which {} is not", problem.estimator));
   const Vector u = problem.diffusion ? estimators::transforms(problem.panel, problem.diffusion->with_parameters(fit.estimate), problem.transition)
                                      : estimators::transforms(problem.panel, problem.model->with_parameters(fit.estimate), problem.transition);
   if (!u.allFinite()) {
@@ -132,10 +138,20 @@ void add_residuals(const Problem& problem, const Fit& fit, const Arguments& a, E
                           r.ljung_box.degrees_of_freedom, r.ljung_box.statistic, r.ljung_box.p_value, r.ljung_box_squares.statistic, r.ljung_box_squares.p_value);
 }
 
+void add_tests(const Problem& problem, const Fit& fit, Extras& out) {
+  if (!problem.tests || !is_success(fit.status)) return;
+  Json list = Json::array();
+  for (const auto& t : problem.tests(fit, problem.options)) {
+    list.push_back({{"name", t.name}, {"statistic", number(t.statistic)}, {"degrees_of_freedom", t.degrees_of_freedom}, {"p_value", number(t.p_value)}});
+    out.text += fmt::format("test       {}: chi-square({}) {:.3f}, p = {:.3g}\n", t.name, t.degrees_of_freedom, t.statistic, t.p_value);
+  }
+  out.json["tests"] = list;
+}
+
 /// Is the spacing too coarse for the pseudo-likelihood that was used?
 void add_recommendation(const Problem& problem, Fit& fit, Extras& out) {
   using estimators::Transition;
-  if (problem.panel.empty() || problem.transition == Transition::exact || problem.transition == Transition::fokker_planck || !is_success(fit.status)) return;
+  if (!problem.likelihood || problem.panel.empty() || problem.transition == Transition::exact || problem.transition == Transition::fokker_planck || !is_success(fit.status)) return;
   if (!problem.diffusion && problem.model->dimension() != 1) return;
   try {
     const auto r = estimators::recommend(problem.panel, problem.diffusion ? problem.diffusion->with_parameters(fit.estimate) : as_diffusion(problem.model->with_parameters(fit.estimate)));
@@ -160,8 +176,7 @@ void add_bootstrap(const Problem& problem, const Fit& fit, const Arguments& a, E
   if (!fit.estimate.allFinite()) return;
   const auto estimate = [&](const estimators::Panel& panel) -> std::optional<Vector> {
     try {
-      const Fit again = problem.diffusion ? estimators::fit(panel, problem.diffusion->with_parameters(fit.estimate), problem.transition, problem.options)
-                                          : estimators::fit(panel, problem.model->with_parameters(fit.estimate), problem.transition, problem.options);
+      const Fit again = problem.refit_panel(panel, fit.estimate, problem.options);
       if (is_success(again.status) || again.status == Status::parameter_at_bound) return again.estimate;
     } catch (const Error&) {  // a resample without an estimate
     }
@@ -234,6 +249,14 @@ std::string comparison(const std::vector<std::string>& labels, const std::vector
 
 int run(const Arguments& a) {
   if (!(a.level > 0 && a.level < 1)) throw DomainError(fmt::format("fit: --level is {}, but must lie in (0, 1)", a.level));
+  const auto smoothers = estimators::smoother_names();
+  const bool smooths = std::find(smoothers.begin(), smoothers.end(), a.problem.estimator) != smoothers.end();
+  if (smooths) {
+    if (!a.problem.model.empty() || !a.problem.potential.empty() || !a.problem.drift.empty()) throw DomainError(fmt::format("fit: {} takes no model", a.problem.estimator));
+    return run_nonparametric(a.data, {.options = {.smoother = estimators::smoother_from_name(a.problem.estimator), .drift_smoothing = a.smoothing, .diffusion_smoothing = a.diffusion_smoothing, .level = a.level},
+                                      .curves = a.curves, .out = a.out, .json = a.json});
+  }
+  if (a.smoothing > 0 || a.diffusion_smoothing > 0 || !a.curves.empty()) throw DomainError(fmt::format("fit: --smoothing, --diffusion-smoothing and --curves go with the estimators {}", fmt::join(smoothers, ", ")));
   if (!a.compare.empty()) {
     std::vector<std::string> known = estimator_names();
     for (const std::string& name : model_names()) known.push_back(name);
@@ -260,12 +283,18 @@ int run(const Arguments& a) {
   Extras before, after;
   add_data(problem, before);
   Fit fit = fit_of(problem, a);
+  add_tests(problem, fit, after);
   add_recommendation(problem, fit, after);
   add_bias(problem, fit, after);
   add_profiles(problem, fit, a, after);
   if (fit.covariance.size() > 0) add_derived(fit, a, after);
-  if (fit.estimate.size() > 0 && std::isfinite(fit.log_likelihood)) add_residuals(problem, fit, a, after);
+  if (fit.estimate.size() > 0 && (std::isfinite(fit.log_likelihood) || !problem.likelihood)) add_residuals(problem, fit, a, after);
   add_bootstrap(problem, fit, a, after);
+  if (!a.posterior.proposal.empty()) {
+    const auto summary = sample_posterior(problem, fit, a.posterior, a.level, a.seed, a.threads);
+    after.text += summary.text;
+    after.json["posterior"] = summary.json;
+  }
   Json json = fit_json(fit, problem.family);
   json.update(before.json);
   json.update(after.json);
@@ -293,7 +322,10 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}; of independent draws: stationary, score-matching; of snapshots: first-order, snapshot-flow, snapshot-gaussian (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+  command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(CLI::PositiveNumber);
+  command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(CLI::PositiveNumber);
+  command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");
@@ -306,7 +338,13 @@ void add_fit(CLI::App& app, int& status) {
   command->add_flag("--residuals", a->residuals, "transforms of the transitions and their tests");
   command->add_option("--bootstrap", a->bootstrap, "replications: parametric, or of whole paths for a panel of twelve or more")->check(CLI::Range(2, 1000000));
   command->add_option("--block", a->block, "resample stretches of this many transitions instead")->check(CLI::PositiveNumber);
-  command->add_option("--seed", a->seed, "of starts and bootstrap");
+  auto* posterior = command->add_option("--posterior", a->posterior.proposal, "sample the posterior by Metropolis chains from the fit, under --priors")->check(CLI::IsMember({"random-walk", "langevin"}));
+  command->add_option("--priors", a->posterior.priors, "name=normal:LOCATION:DEVIATION, name=log-normal:LOCATION:DEVIATION or name=gamma:SHAPE:SCALE, separated by commas (default: flat within the bounds)")->needs(posterior);
+  command->add_option("--chains", a->posterior.chains, "Metropolis chains")->needs(posterior)->check(CLI::Range(2, 1000));
+  command->add_option("--warm-up", a->posterior.warm_up, "steps a chain that adapt and are not kept")->needs(posterior)->check(CLI::NonNegativeNumber);
+  command->add_option("--draws", a->posterior.draws, "kept steps a chain")->needs(posterior)->check(CLI::Range(4, 100000000));
+  command->add_option("--posterior-draws", a->posterior.file, "CSV file for all kept draws")->needs(posterior);
+  command->add_option("--seed", a->seed, "of starts, bootstrap and posterior");
   command->add_option("--threads", a->threads, "the numbers do not depend on it")->check(CLI::PositiveNumber);
   a->data.add_options(*command);
   command->add_option("--out", a->out, "also write the JSON to this file");

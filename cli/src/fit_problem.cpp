@@ -4,11 +4,19 @@
 
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
+#include <jko/estimators/binned.hpp>
+#include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
+#include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
+#include <jko/estimators/gmm.hpp>
+#include <jko/estimators/martingale.hpp>
+#include <jko/estimators/nonparametric.hpp>
+#include <jko/estimators/online_gradient.hpp>
 #include <jko/estimators/score_matching.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
 #include <jko/estimators/stationary.hpp>
+#include <jko/estimators/stein.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
 
@@ -24,7 +32,8 @@ namespace {
 using estimators::Fit;
 using estimators::FitOptions;
 
-const std::vector<std::string> sample_estimators{"stationary", "score-matching"};
+const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
+const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
@@ -75,9 +84,44 @@ double default_value(const Parameter& parameter, const Vector& values) {
   return std::isfinite(parameter.lower) && out <= parameter.lower ? parameter.lower + 0.5 : out;
 }
 
+using PanelFit = std::function<Fit(const estimators::Panel&, const Vector&, const FitOptions&)>;
+
+estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
+  const Diffusion at = diffusion.with_parameters(start);
+  const bool closed = estimators::has_closed_moments(at, data.front().values.row(0).transpose());  // then the moments are martingale differences
+  const Fit euler = estimators::fit(data, at, estimators::Transition::euler, options);
+  auto out = estimators::fit_gmm(estimators::transition_moments(data, at), at.parameter_list(), euler.estimate.allFinite() ? euler.estimate : start,
+                                 {.lags = closed ? 0 : estimators::automatic_lags, .fit = options});
+  out.fit.model = diffusion.family().describe();
+  for (const estimators::Path& path : data) out.fit.duration += path.times[path.times.size() - 1] - path.times[0];
+  return out;
+}
+
+/// The estimators of one-dimensional paths that are no likelihoods.
+PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
+  using estimators::MartingaleKind;
+  if (name == "gmm") return [diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(data, diffusion, start, options).fit; };
+  const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
+  return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
+}
+
+void set_gmm_test(Problem& problem, const Diffusion& diffusion) {
+  if (problem.estimator != "gmm") return;
+  problem.tests = [panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = gmm(panel, diffusion, fit.estimate, options).overidentification;
+    if (again.degrees_of_freedom == 0) return {};
+    return {again};
+  };
+}
+
+void set_panel_fit(Problem& problem, PanelFit fit) {
+  problem.refit_panel = std::move(fit);
+  problem.refit = [panel = std::make_shared<const estimators::Panel>(problem.panel), refit = problem.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+}
+
 Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
-  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || !a.interaction.empty()) {
-    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}", fmt::join(estimators::transition_names(), ", ")));
+  if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || a.estimator == "least-squares" || a.estimator == "recursive-likelihood" || !a.interaction.empty()) {
+    throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}, {}", fmt::join(estimators::transition_names(), ", "), fmt::join(path_estimators.begin() + 2, path_estimators.end(), ", ")));
   }
   Problem out;
   out.family = a.model;
@@ -101,11 +145,47 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   for (const estimators::Path& path : out.panel) diffusion.check_values("fit", path.values.row(0).transpose());
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (family->law() != DiffusionFamily::Law::none ? "exact" : "shoji-ozaki");
-  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
   out.diffusion = diffusion;
+  if (among(path_estimators, out.estimator)) {
+    set_panel_fit(out, path_fit(out.estimator, diffusion));
+    set_gmm_test(out, diffusion);
+    return out;
+  }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
-  out.refit = [panel, diffusion, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, diffusion.with_parameters(start), transition, options); };
+  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  set_panel_fit(out, [diffusion, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, diffusion.with_parameters(start), transition, options); });
   out.likelihood = [panel, diffusion, transition](const Vector& at) { return estimators::log_likelihood(*panel, diffusion.with_parameters(at), transition); };
+  return out;
+}
+
+Problem binned_problem(const DataArguments& data, const ProblemArguments& a) {
+  if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+  Problem out;
+  out.family = a.model;
+  out.estimator = a.estimator;
+  const auto counts = std::make_shared<const estimators::BinnedCounts>(read_counts(data));
+  const Index m = counts->counts.size();
+  // The mean of the finite cells' middles.
+  double sum = 0, total = 0;
+  for (Index j = 0; j < m; ++j) {
+    const double middle = 0.5 * (counts->edges[j] + counts->edges[j + 1]);
+    if (std::isfinite(middle)) sum += middle * counts->counts[j], total += counts->counts[j];
+  }
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+  const PotentialPtr potential = a.potential.empty() ? family(a.model, 1) : formula(a.potential, 1);
+  add_defaults(*potential, Vector::Constant(1, total > 0 ? sum / total : 0), values);
+  const Model model = model_from(potential, values, 0.5);
+  out.parameters = model.parameter_list();
+  out.start = model.parameters();
+  add_bounds(out, fixed, a.bounds);
+  out.refit = [counts, model](const Vector& start, const FitOptions& options) { return estimators::fit_binned(*counts, model.with_parameters(start), options).fit; };
+  out.tests = [counts, model](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = estimators::fit_binned(*counts, model.with_parameters(fit.estimate), options);
+    if (again.pearson.degrees_of_freedom == 0) return {};
+    return {again.pearson};
+  };
   return out;
 }
 
@@ -113,6 +193,7 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
 
 std::vector<std::string> estimator_names() {
   std::vector<std::string> out = estimators::transition_names();
+  out.insert(out.end(), path_estimators.begin(), path_estimators.end());
   out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
   out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
   return out;
@@ -129,11 +210,14 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   if (a.drift.empty() != a.diffusion.empty()) throw DomainError("fit: --drift and --diffusion go together");
   if (!a.model.empty() && !among(model_names(), a.model)) throw DomainError(fmt::format("fit: model '{}' is unknown; the nearest is '{}'", a.model, nearest_name(a.model, model_names())));
   if (!a.estimator.empty() && !among(estimator_names(), a.estimator)) {
-    throw DomainError(fmt::format("fit: estimator '{}' is unknown; the nearest is '{}'", a.estimator, nearest_name(a.estimator, estimator_names())));
+    auto known = estimator_names();
+    for (const std::string& name : estimators::smoother_names()) known.push_back(name);
+    throw DomainError(fmt::format("fit: estimator '{}' is unknown; the nearest is '{}'", a.estimator, nearest_name(a.estimator, known)));
   }
   Problem out;
   out.family = a.model;
   if (!a.drift.empty() || among(diffusion_names(), a.model)) return diffusion_problem(data, a);
+  if (a.estimator == "binned") return binned_problem(data, a);
   const int dimension = count_coordinates(data);
   const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
   auto values = assignments("--start", a.start);
@@ -201,8 +285,9 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
     out.parameters = model.parameter_list();
     out.start = model.parameters();
     add_bounds(out, fixed, a.bounds);
-    out.refit = [sample, model, stationary = a.estimator == "stationary"](const Vector& start, const FitOptions& options) -> Fit {
-      if (stationary) return estimators::fit_stationary(sample->row(0).transpose(), model.with_parameters(start), options);
+    out.refit = [sample, model, estimator = a.estimator](const Vector& start, const FitOptions& options) -> Fit {
+      if (estimator == "stationary") return estimators::fit_stationary(sample->row(0).transpose(), model.with_parameters(start), options);
+      if (estimator == "stein") return estimators::fit_stein(*sample, model.with_parameters(start), {.fit = options});
       return estimators::fit_score_matching(*sample, model.with_parameters(start), {.fit = options});
     };
     return out;
@@ -216,9 +301,27 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   out.model = model;
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
-  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  if (among(path_estimators, out.estimator)) {
+    if (out.estimator == "least-squares") {
+      set_panel_fit(out, [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); });
+    } else if (out.estimator == "recursive-likelihood") {
+      const auto transition = potential->quadratic(model.theta()) ? estimators::Transition::exact : estimators::Transition::shoji_ozaki;
+      set_panel_fit(out, [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) {
+        estimators::OnlineGradient online(model.with_parameters(start), {.fixed = options.fixed, .transition = transition});
+        for (const estimators::Path& path : data) online.update(path);
+        Fit fit = online.fit();
+        if (fit.status == Status::not_run) throw DomainError("fit: recursive-likelihood needs 100 transitions for the fit that it starts from, and that fit to succeed");
+        return fit;
+      });
+    } else {
+      set_panel_fit(out, path_fit(out.estimator, as_diffusion(model)));
+      set_gmm_test(out, as_diffusion(model));
+    }
+    return out;
+  }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
-  out.refit = [panel, model, transition](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, model.with_parameters(start), transition, options); };
+  const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  set_panel_fit(out, [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, model.with_parameters(start), transition, options); });
   out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };
   return out;
 }

@@ -3,6 +3,7 @@
 #include "data.hpp"
 
 #include <jko/estimators/fit.hpp>
+#include <jko/estimators/hypothesis.hpp>
 #include <jko/estimators/likelihood.hpp>
 #include <jko/models/diffusion.hpp>
 #include <jko/models/model.hpp>
@@ -32,6 +33,10 @@ struct Problem {
   std::optional<Model> model;             ///< of a path under a Langevin model: what the parametric bootstrap simulates
   std::optional<Diffusion> diffusion;     ///< of a path under a general one-dimensional diffusion
   estimators::Transition transition{};    ///< of a path
+  /// The same estimator on other paths, for resampling; empty where there are none.
+  std::function<estimators::Fit(const estimators::Panel& panel, const Vector& start, const estimators::FitOptions& options)> refit_panel;
+  /// Tests that belong to the estimator, at its estimate; may be empty.
+  std::function<std::vector<estimators::TestResult>(const estimators::Fit& fit, const estimators::FitOptions& options)> tests;
   /// log L with gradient and information; empty where the estimator has no likelihood.
   std::function<estimators::LikelihoodValue(const Vector&)> likelihood;
 };

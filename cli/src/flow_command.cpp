@@ -9,9 +9,13 @@
 #include <jko/core/error.hpp>
 #include <jko/estimators/bootstrap.hpp>
 #include <jko/estimators/online.hpp>
+#include <jko/estimators/online_gradient.hpp>
 #include <jko/flows/checkpoint.hpp>
+#include <jko/flows/density_extrapolation.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
+#include <jko/steps/affine_step.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
@@ -33,7 +37,7 @@ struct Arguments {
   double level = 0.95;
   int bootstrap = 0, threads = 1;
   std::uint64_t seed = 1;
-  bool accumulated = false, step_error = false, json = false, resume = false;
+  bool accumulated = false, recursive = false, step_error = false, json = false, resume = false;
 };
 
 /// The parameters' covariance, padded with zeros for those of the energy that no fit estimates (porous medium, interaction).
@@ -77,7 +81,10 @@ Problem make_problem(const Config& config, const Arguments& a) {
     const auto transition = !a.estimator.empty() ? estimators::transition_from_name(a.estimator)
                                                  : (model.potential().quadratic(model.theta()) ? estimators::Transition::exact : estimators::Transition::shoji_ozaki);
     const auto kind = a.accumulated ? estimators::OnlineData::accumulated : estimators::OnlineData::fresh;
-    const auto fits = estimators::online_fits(estimators::split_into_batches(panel.front(), p.options.steps), model, transition, kind);
+    const auto batches = estimators::split_into_batches(panel.front(), p.options.steps);
+    // Recursive: the first batch is the warm-up's, as it must give the first estimate.
+    const auto fits = a.recursive ? estimators::online_gradient_fits(batches, model, {.transition = transition, .warm_up = std::max<Index>(2, batches.front().front().transitions())})
+                                  : estimators::online_fits(batches, model, transition, kind);
     p.options = estimators::with_estimates(p.options, fits);
     p.options.parameters_at = [inner = p.options.parameters_at, values](int k) {
       Vector all = values;
@@ -86,7 +93,7 @@ Problem make_problem(const Config& config, const Arguments& a) {
       return all;
     };
     p.covariance = padded(estimators::online_covariance(fits, p.options.steps, kind), parameters, p.options.steps);
-    p.label += fmt::format("\n# online {} {} {}\n", a.accumulated, a.estimator, a.data.column) + read_file(a.online);
+    p.label += fmt::format("\n# online {} {} {} {}\n", a.accumulated, a.recursive, a.estimator, a.data.column) + read_file(a.online);
   }
   if (config.convexity_on && !p.energy.convexity()) {
     const auto [lower, upper] = *config.convexity_on;
@@ -98,9 +105,26 @@ Problem make_problem(const Config& config, const Arguments& a) {
 
 template <class Step>
 Step make_step(const FreeEnergy& energy, const Config& config) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, config.grid->step);
+  if constexpr (std::is_same_v<Step, EntropicStep>) return Step(energy, std::get<EntropicStepOptions>(config.grid->step));
+  else if constexpr (std::is_same_v<Step, BackAndForthStep>) return Step(energy, std::get<BackAndForthStepOptions>(config.grid->step));
+  else if constexpr (std::is_same_v<Step, FiniteVolumeStep>) return Step(energy, std::get<FiniteVolumeStepOptions>(config.grid->step));
   else if constexpr (std::is_same_v<Step, ParticleStep>) return Step(energy, *config.particles);
   else return Step(energy);
+}
+
+template <class Step>
+bool extrapolates(const Config& config) {
+  if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->scheme == GridFlow::Scheme::richardson;
+  else return false;
+}
+
+/// The flow in the configuration's scheme, from its start.
+template <class Step>
+FlowResult<typename Step::Measure> run_flow(const Step& step, const Config& config, const typename Step::Measure& start, const FlowOptions& options, Observer* observer = nullptr) {
+  if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (extrapolates<Step>(config)) return extrapolated_flow(step, start, options, observer).result;
+  }
+  return Flow<Step>(step, start, options).run(observer);
 }
 
 /// The same flow with half the step size, without sensitivities.
@@ -112,7 +136,7 @@ FlowResult<typename Step::Measure> halved(const Problem& p, const Config& config
   options.keep_every = options.steps;
   options.sensitivity = Sensitivity::none;
   if (p.options.parameters_at) options.parameters_at = [at = p.options.parameters_at](int k) { return at((k + 1) / 2); };
-  return Flow<Step>(make_step<Step>(p.energy, config), start, options).run(observer);
+  return run_flow(make_step<Step>(p.energy, config), config, start, options, observer);
 }
 
 template <class Step>
@@ -132,7 +156,7 @@ std::optional<estimators::Bootstrap> bootstrap(const Problem& p, const Config& c
     Vector values = energy.parameters();
     values.head(model.parameters().size()) = model.parameters();
     energy.set_parameters(values);
-    const auto result = Flow<Step>(make_step<Step>(energy, config), start, options).run();
+    const auto result = run_flow(make_step<Step>(energy, config), config, start, options);
     if (!is_success(result.status)) return std::nullopt;
     return summary(result.final_state().measure).value;
   };
@@ -145,15 +169,20 @@ int run(const Config& config, const Arguments& a) {
   using Measure = typename Step::Measure;
   const Problem problem = make_problem(config, a);
   const Measure start = [&] {
-    if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->start;
+    if constexpr (std::is_same_v<Measure, GridDensity>) return config.grid->start;
     else return std::get<Measure>(config.start);
   }();
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
+  if (extrapolates<Step>(config) && a.resume) throw DomainError("flow: --resume is not available with the scheme richardson");
   Flow<Step> flow = a.resume ? Flow<Step>(make_step<Step>(problem.energy, config), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
                              : Flow<Step>(make_step<Step>(problem.energy, config), start, problem.options);
   Console console;
-  const auto result = flow.run(&console);
+  const auto result = extrapolates<Step>(config) ? run_flow(make_step<Step>(problem.energy, config), config, start, problem.options, &console) : flow.run(&console);
   const auto interrupted = [&] {
+    if (extrapolates<Step>(config)) {
+      fmt::print(stderr, "jko: stopped after {} of {} steps\n", result.records.size(), problem.options.steps);
+      return 130;
+    }
     save_checkpoint(checkpoint_file, flow.checkpoint(), problem.label);
     fmt::print(stderr, "jko: stopped after {} of {} steps; the same command with --resume continues\n", result.records.size(), problem.options.steps);
     return 130;
@@ -163,6 +192,11 @@ int run(const Config& config, const Arguments& a) {
 
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
+  if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) {
+      if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
+    }
+  }
   std::optional<FlowResult<Measure>> finer;
   if (good && a.step_error) {
     finer = halved<Step>(problem, config, start, &console);
@@ -184,7 +218,7 @@ int run(const Config& config, const Arguments& a) {
     }
   }
   // Without a fit the bands still carry the error of the step size, where it was asked for.
-  const int order = problem.options.scheme == Scheme::jko ? 1 : 2;
+  const int order = problem.options.scheme == Scheme::jko && !extrapolates<Step>(config) ? 1 : 2;
   const Json json = write_flow(files, result, problem.covariance, finer ? &finer->final_state().measure : nullptr, order, check ? &*check : nullptr,
                                check ? padded(problem.fit->information, problem.energy.parameters().size(), 1) : Matrix());
   std::filesystem::remove(checkpoint_file);
@@ -201,7 +235,8 @@ void add_flow(CLI::App& app, int& status) {
   command->add_option("config", a->config, "TOML configuration")->required();
   auto* fit = command->add_option("--fit", a->fit, "the JSON of jko fit: its estimates replace the parameters, its sandwich covariance gives bands");
   auto* online = command->add_option("--online", a->online, "a path as CSV: step k uses the estimate from its k-th batch")->excludes(fit);
-  command->add_flag("--accumulated", a->accumulated, "with --online: step k uses batches 1 to k")->needs(online);
+  auto* accumulated = command->add_flag("--accumulated", a->accumulated, "with --online: step k uses batches 1 to k")->needs(online);
+  command->add_flag("--recursive", a->recursive, "with --accumulated: each transition is used once, by recursive maximum likelihood after a fit of the first batch")->needs(accumulated);
   command->add_option("--estimator", a->estimator, "with --online: exact, euler or shoji-ozaki")->needs(online);
   auto* data = command->add_option("--data", a->data.file, "the data behind --fit, for --bootstrap");
   command->add_option("--bootstrap", a->bootstrap, "replications of a parametric bootstrap of path, fit and flow, beside the bands")->needs(fit)->needs(data)->check(CLI::Range(2, 1000000));
@@ -221,8 +256,15 @@ void add_flow(CLI::App& app, int& status) {
       status = run_transformed(config, a->fit, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}}, a->json);
     } else if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
+    } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {
+      if (!a->fit.empty() || !a->online.empty()) throw DomainError("flow: bands need a step with sensitivities: on grids the entropic step, not back_and_forth");
+      status = run<BackAndForthStep>(config, *a);
+    } else if (config.grid && std::holds_alternative<FiniteVolumeStepOptions>(config.grid->step)) {
+      status = run<FiniteVolumeStep>(config, *a);
     } else if (config.grid) {
       status = run<EntropicStep>(config, *a);
+    } else if (config.affine_step) {
+      status = run<AffineStep>(config, *a);
     } else if (config.particles) {
       status = run<ParticleStep>(config, *a);
     } else {

@@ -1,5 +1,6 @@
 #include "flow_files.hpp"
 
+#include <jko/estimators/grid_bands.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/io/npy.hpp>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
 
 namespace jko::cli {
 namespace {
@@ -72,11 +74,6 @@ std::vector<Target<Particles>> targets(const Particles& measure) {
   return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const Particles& m) { return summary(m); }}};
 }
 
-std::vector<Target<GridDensity>> targets(const GridDensity& measure) {
-  const Index count = summary(measure).value.size();
-  return {{"moments", "index", Vector::LinSpaced(count, 1, static_cast<double>(count)), [](const GridDensity& m) { return summary(m); }}};
-}
-
 std::vector<std::string> moment_names(int dimension) {
   if (dimension == 1) return {"mean", "variance"};
   std::vector<std::string> out;
@@ -97,33 +94,92 @@ void write_band(const FlowFiles& files, const std::string& what, const std::stri
   write_atomically(files.folder / fmt::format("band_{}.csv", what), format_csv(columns, table));
 }
 
+/// Files, figures and JSON of one band; returns the moments' JSON where `what` is "moments".
+Json write_one_band(const FlowFiles& files, const std::string& what, const std::string& abscissa_name, const Band& band, int dimension, double t) {
+  write_band(files, what, abscissa_name, band);
+  Json moments = Json::array();
+  if (what == "moments") {
+    const auto names = moment_names(dimension);
+    for (Index i = 0; i < band.estimate.size(); ++i) {
+      moments.push_back({{"name", names[static_cast<std::size_t>(i)]}, {"estimate", number(band.estimate[i])}, {"standard_error", number(band.standard_error[i])}, {"lower", number(band.lower[i])},
+                         {"upper", number(band.upper[i])}, {"step_error", band.step_error.size() > 0 ? number(band.step_error[i]) : Json(nullptr)}});
+    }
+  }
+  if (what.starts_with("density")) {
+    validation::render({"band_" + what, "", "x", "density", false, false,
+                        {{fmt::format("{:g} %, all x", 100 * files.level), Series::Style::band, list(band.abscissa), list(band.simultaneous_lower), list(band.simultaneous_upper), {}, 5},
+                         {fmt::format("{:g} %, each x", 100 * files.level), Series::Style::band, list(band.abscissa), list(band.lower), list(band.upper), {}, 0},
+                         {fmt::format("t = {:g}", t), Series::Style::line, list(band.abscissa), list(band.estimate), {}, {}, 0}}},
+                       files.folder);
+  }
+  return moments;
+}
+
+/// Without a fit the only error is the step size's: a tangent of nothing.
+struct Uncertainty {
+  Matrix tangent, covariance;
+  template <class Measure>
+  Uncertainty(const FlowState<Measure>& state, const Matrix& given)
+      : tangent(given.size() > 0 ? state.tangent : Matrix::Zero(state.measure.coordinates().size(), 1)), covariance(given.size() > 0 ? given : Matrix::Zero(1, 1)) {}
+};
+
 template <class Measure>
 Json write_bands(const FlowFiles& files, const FlowState<Measure>& state, const Matrix& covariance, const Measure* finer, int order) {
   Json moments = Json::array();
+  const Uncertainty errors(state, covariance);
   for (const auto& target : targets(state.measure)) {
-    // Without a fit the only error is the step size's: a tangent of nothing.
-    const Index coordinates = state.measure.coordinates().size();
-    const bool fitted = covariance.size() > 0;
-    Band band = estimators::band(target.of(state.measure), target.abscissa, fitted ? state.tangent : Matrix::Zero(coordinates, 1), fitted ? covariance : Matrix::Zero(1, 1),
-                                 {.level = files.level, .seed = files.seed});
+    Band band = estimators::band(target.of(state.measure), target.abscissa, errors.tangent, errors.covariance, {.level = files.level, .seed = files.seed});
     if (finer) band = estimators::with_step_error(band, target.of(*finer).value, order);
-    write_band(files, target.what, target.abscissa_name, band);
-    if (target.what == "moments") {
-      const auto names = moment_names(state.measure.dimension());
-      for (Index i = 0; i < band.estimate.size(); ++i) {
-        moments.push_back({{"name", names[static_cast<std::size_t>(i)]}, {"estimate", number(band.estimate[i])}, {"standard_error", number(band.standard_error[i])}, {"lower", number(band.lower[i])},
-                           {"upper", number(band.upper[i])}, {"step_error", finer ? number(band.step_error[i]) : Json(nullptr)}});
-      }
-    }
-    if (target.what.starts_with("density")) {
-      validation::render({"band_" + target.what, "", "x", "density", false, false,
-                          {{fmt::format("{:g} %, all x", 100 * files.level), Series::Style::band, list(target.abscissa), list(band.simultaneous_lower), list(band.simultaneous_upper), {}, 5},
-                           {fmt::format("{:g} %, each x", 100 * files.level), Series::Style::band, list(target.abscissa), list(band.lower), list(band.upper), {}, 0},
-                           {fmt::format("t = {:g}", state.t), Series::Style::line, list(target.abscissa), list(band.estimate), {}, {}, 0}}},
-                         files.folder);
-    }
+    const Json json = write_one_band(files, target.what, target.abscissa_name, band, state.measure.dimension(), state.t);
+    if (target.what == "moments") moments = json;
   }
   return moments;
+}
+
+/// Bands of the marginals and the moments; in two and three dimensions of the density in every cell too, as arrays like the densities'.
+Json write_bands(const FlowFiles& files, const FlowState<GridDensity>& state, const Matrix& covariance, const GridDensity* finer, int order) {
+  const GridDensity& measure = state.measure;
+  const Grid& g = measure.grid();
+  const int d = g.dimension();
+  const estimators::BandOptions options{.level = files.level, .seed = files.seed};
+  const Uncertainty errors(state, covariance);
+  const Vector levels = Vector::LinSpaced(99, 0.01, 0.99);
+  for (int axis = 0; axis < d; ++axis) {
+    const GridDensity here = estimators::marginal(measure, axis);
+    const Matrix tangent = estimators::marginal_tangent(measure, errors.tangent, axis);
+    const std::optional<GridDensity> there = finer ? std::optional(estimators::marginal(*finer, axis)) : std::nullopt;
+    const std::string suffix = d == 1 ? "" : fmt::format("_x{}", axis + 1);
+    const Vector points = line(estimators::quantiles(here, Vector::Constant(1, 1e-4)).value[0], estimators::quantiles(here, Vector::Constant(1, 1 - 1e-4)).value[0]);
+    const auto write = [&](const std::string& what, const std::string& abscissa_name, const Vector& abscissa, const auto& functional) {
+      Band band = estimators::band(functional(here), abscissa, tangent, errors.covariance, options);
+      if (there) band = estimators::with_step_error(band, functional(*there).value, order);
+      write_one_band(files, what + suffix, abscissa_name, band, d, state.t);
+    };
+    write("quantiles", "level", levels, [&](const GridDensity& m) { return estimators::quantiles(m, levels); });
+    write("distribution", "x", points, [&](const GridDensity& m) { return estimators::distribution(m, points); });
+    write("density", "x", points, [&](const GridDensity& m) { return estimators::density(m, points); });
+  }
+  if (d > 1) {
+    Band band = estimators::density_band(measure, errors.tangent, errors.covariance, options);
+    if (finer) band = estimators::with_step_error(band, finer->values(), order);
+    const auto write = [&](const char* what, const Vector& values) {
+      write_atomically(files.folder / fmt::format("band_cells_{}.npy", what), format_npy(values.reshaped(g.cells[0], g.size() / g.cells[0]).transpose()));
+    };
+    write("standard_error", band.standard_error);
+    write("lower", band.lower);
+    write("upper", band.upper);
+    write("simultaneous_lower", band.simultaneous_lower);
+    write("simultaneous_upper", band.simultaneous_upper);
+    if (finer) write("step_error", band.step_error);
+    if (d == 2) {
+      validation::render({"band_cells", fmt::format("standard error of the density, t = {:g}", state.t), "x1", "x2", g.lower[0], g.upper[0], g.lower[1], g.upper[1],
+                          band.standard_error.reshaped(g.cells[0], g.cells[1]), 0}, files.folder);
+    }
+  }
+  const auto all = estimators::moments(measure);
+  Band band = estimators::band(all, Vector::LinSpaced(all.value.size(), 1, static_cast<double>(all.value.size())), errors.tangent, errors.covariance, options);
+  if (finer) band = estimators::with_step_error(band, estimators::moments(*finer).value, order);
+  return write_one_band(files, "moments", "index", band, d, state.t);
 }
 
 template <class Measure>
@@ -211,25 +267,7 @@ void write_states(const FlowFiles& files, const FlowResult<GridDensity>& result)
 
 }  // namespace
 
-Functionals summary(const GridDensity& measure) {
-  const int d = measure.dimension();
-  const Index count = d + d * (d + 1) / 2;
-  const double volume = measure.grid().cell_volume();
-  const Matrix x = measure.grid().points(), covariance = measure.covariance();
-  const Matrix centred = x.colwise() - measure.mean();
-  Functionals out{Vector(count), Matrix(count, measure.values().size())};
-  out.value.head(d) = measure.mean();
-  out.gradient.topRows(d) = volume * x;
-  Index at = d;
-  for (int j = 0; j < d; ++j) {
-    for (int i = j; i < d; ++i, ++at) {
-      out.value[at] = covariance(i, j);
-      // At fixed mass the mean's change drops out.
-      out.gradient.row(at) = volume * centred.row(i).cwiseProduct(centred.row(j));
-    }
-  }
-  return out;
-}
+Functionals summary(const GridDensity& measure) { return estimators::moments(measure); }
 
 Functionals summary(const QuantileFunction& measure) {
   const Functionals a = estimators::quantiles(measure, summary_levels), b = estimators::moments(measure);
@@ -298,18 +336,22 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       return text;
     };
     fmt::print("t = {:g}, free energy {:.10g}, mean {}, {} {}\n", last.t, last.step.energy.total, numbers(last.mean), last.mean.size() == 1 ? "variance" : "covariance", numbers(last.covariance.reshaped()));
-    if constexpr (std::is_same_v<Measure, GridDensity>) {
-      double violation = 0;
-      for (const FlowRecord& r : result.records) violation = std::max(violation, r.step.residual);
-      fmt::print("largest violation of a step's first marginal: {:.2e} in L1; no certificate for entropic steps\n", violation);
+    double gap = 0, residual = 0;
+    for (const FlowRecord& r : result.records) {
+      residual = std::max(residual, r.step.residual);
+      gap = std::isnan(r.step.gap) ? r.step.gap : std::max(gap, r.step.gap);
+    }
+    if (std::is_same_v<Measure, GridDensity>) {
+      fmt::print("largest residual of a step: {:.2e} in L1\n", residual);
+      if (std::isnan(gap)) fmt::print("no certificate (for entropic steps of the scheme jko certificate = \"dual\" in [flow] gives one where the energy has it)\n");
+      else if (std::isnan(bound)) fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2: the step's distance is not W2, or the energy's convexity constant is not known\n", gap);
+      else fmt::print("largest gap of a step to its dual lower bound: {:.2e}; largest W2 distance of a step from the exact minimiser of its problem: at most {:.2e}\n", gap, bound);
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
-      double residual = 0;
-      for (const FlowRecord& r : result.records) residual = std::max(residual, r.step.residual);
       fmt::print("no certificate: the energy is not convex in the particles, or its constant is not known; largest residual {:.2e}\n", residual);
     } else if (std::isnan(bound)) {
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
-      fmt::print("largest W2 distance of a step from its exact minimiser: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
+      fmt::print("largest W2 distance of a step from the exact minimiser of its problem: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
     }
     fmt::print("results in {}\n", files.folder.string());
   }

@@ -3,11 +3,14 @@
 #include <jko/core/check.hpp>
 #include <jko/core/random.hpp>
 
+#include "response_band.hpp"
+
 #include <Eigen/Eigenvalues>
 #include <boost/math/distributions/normal.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 namespace jko::estimators {
@@ -156,28 +159,39 @@ Functionals density(const Gaussian& measure, const ConstVectorRef& points, Index
   });
 }
 
-Band band(const Functionals& functionals, const ConstVectorRef& abscissa, const ConstMatrixRef& tangent, const ConstMatrixRef& covariance,
-          const BandOptions& options) {
+void validate(const BandOptions& options) {
   if (!(options.level > 0 && options.level < 1)) throw DomainError("band: level must lie in (0, 1)");
   check_at_least("band", "draws", options.draws, 100);
+}
+
+Matrix covariance_root(const ConstMatrixRef& covariance) {
+  const Eigen::SelfAdjointEigenSolver<Matrix> e(covariance);
+  return e.eigenvectors() * e.eigenvalues().cwiseMax(0.0).cwiseSqrt().asDiagonal();
+}
+
+Band band(const Functionals& functionals, const ConstVectorRef& abscissa, const ConstMatrixRef& tangent, const ConstMatrixRef& covariance,
+          const BandOptions& options) {
+  validate(options);
   check_size("band", "the tangent's rows", tangent.rows(), functionals.gradient.cols());
   check_size("band", "the covariance", covariance.rows(), tangent.cols());
   check_size("band", "the abscissa", abscissa.size(), functionals.value.size());
-  const Eigen::SelfAdjointEigenSolver<Matrix> e(covariance);
-  const Matrix root = e.eigenvectors() * e.eigenvalues().cwiseMax(0.0).cwiseSqrt().asDiagonal();
-  const Matrix response = functionals.gradient * tangent * root;  // functionals x columns: estimate error = response * N(0, I)
+  return response_band(functionals.value, abscissa, functionals.gradient * tangent * covariance_root(covariance), 1, options);
+}
+
+Band response_band(Vector estimate, Vector abscissa, const Matrix& response, Index stride, const BandOptions& options) {
   Band out;
-  out.abscissa = abscissa;
-  out.estimate = functionals.value;
+  out.abscissa = std::move(abscissa);
+  out.estimate = std::move(estimate);
   out.standard_error = response.rowwise().norm();
   const double z = boost::math::quantile(boost::math::normal(), 0.5 * (1 + options.level));
   out.lower = out.estimate - z * out.standard_error;
   out.upper = out.estimate + z * out.standard_error;
 
   // Critical value of the largest standardised error; functionals without error (outside the support) do not count.
-  Matrix unit = response;
+  Matrix unit((response.rows() + stride - 1) / stride, response.cols());
   for (Index i = 0; i < unit.rows(); ++i) {
-    if (out.standard_error[i] > 0) unit.row(i) /= out.standard_error[i];
+    const double error = out.standard_error[stride * i];
+    if (error > 0) unit.row(i) = response.row(stride * i) / error;
     else unit.row(i).setZero();
   }
   RandomStream random(options.seed, "simultaneous band");

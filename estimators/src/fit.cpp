@@ -45,12 +45,14 @@ std::string Fit::table() const {
                           estimate[i] / se[i], interval(i, 0), interval(i, 1));
     }
   }
-  text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(),
-                      gradient_norm);
+  // An estimator without a likelihood has none of these.
+  if (std::isnan(log_likelihood)) text += fmt::format("\nscaled gradient {:.1e}\n", gradient_norm);
+  else text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(), gradient_norm);
+  std::string errors;
   for (Index i = 0; i < monte_carlo_errors.size(); ++i) {
-    if (!fixed[static_cast<std::size_t>(i)]) text += fmt::format("{}{} {:.3g}", i == 0 ? "Monte-Carlo errors (standard deviations over seeds): " : ", ", names[static_cast<std::size_t>(i)], monte_carlo_errors[i]);
+    if (!fixed[static_cast<std::size_t>(i)]) errors += fmt::format("{}{} {:.3g}", errors.empty() ? "" : ", ", names[static_cast<std::size_t>(i)], monte_carlo_errors[i]);
   }
-  if (monte_carlo_errors.size() > 0) text += "\n";
+  if (!errors.empty()) text += "Monte-Carlo errors (standard deviations over seeds): " + errors + "\n";
   for (const std::string& warning : warnings) text += "warning: " + warning + "\n";
   return text;
 }

@@ -56,7 +56,7 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fly")[0] == 2, "an unknown command is misuse")
 
     # Every example runs, and its JSON has the promised fields.
-    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "cir.toml"]:
+    for example in ["ou.toml", "ou_2d.toml", "double_well.toml", "porous_medium.toml", "double_well_2d.toml", "interaction_3d.toml", "back_and_forth.toml", "obstacle.toml", "finite_volume.toml", "affine.toml", "cir.toml"]:
         out = folder / example
         status, _, err = run("flow", source / "docs/examples" / example, "--out", out)
         expect(status == 0, f"{example}: {status} {err}")
@@ -64,6 +64,69 @@ with tempfile.TemporaryDirectory() as name:
         expect(flow["status"] == "converged" and {"k", "t", "free_energy", "energies", "w2_moved", "residual", "gap", "w2_bound", "mass", "min_density", "mean", "covariance", "iterations", "seconds"} <= set(flow["steps"][0]), f"{example}: fields")
         expect(flow["configuration"] == (source / "docs/examples" / example).read_text(), f"{example}: configuration is kept")
         expect(not (out / "checkpoint.json").exists(), f"{example}: no checkpoint is left")
+
+    # The back-and-forth step: a certificate a step; what it does not take is one line.
+    text = (source / "docs/examples/back_and_forth.toml").read_text()
+    flow = json.loads((folder / "back_and_forth.toml/flow.json").read_text())
+    h, kappa = 0.05, (3 - 2**0.5) / 2  # the smaller eigenvalue of [[1, 1/2], [1/2, 2]]
+    for step in flow["steps"]:
+        expect(step["gap"] >= 0 and abs(step["w2_bound"] ** 2 * (1 + h * kappa) - 2 * h * step["gap"]) <= 1e-9 * step["gap"], f"back_and_forth: certificate {step['k']}")
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "back_and_forth: the energy falls")
+    status, shown, _ = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--out", folder / "certified")
+    expect(status == 0 and "largest W2 distance of a step from the exact minimiser of its problem: at most" in shown, "back_and_forth: the bound is printed")
+    for old, new, parts in [
+        ("[initial]", '[energy]\ncongestion = 2.0\n[initial]', ["config.toml:14:14", "congestion", "entropic"]),
+        ("[initial]", '[energy]\ninteraction = { potential = "x1^2+x2^2" }\n[initial]', ["config.toml:14:14", "interaction", "entropic"]),
+        ("[initial]", '[energy]\nobstacle = "x1+3"\n[initial]', ["config.toml:9:12", "no obstacles", "entropic"]),
+        ("cells = [64, 64]", 'cells = [64, 64]\nboundary = "periodic"', ["config.toml:22:12", "no-flux"]),
+        ("cells = [64, 64]", "cells = [8192, 8192]", ["config.toml:21:9", "GiB"]),
+        ("tolerance  = 1e-5", "epsilon = 1e-3", ["config.toml:16:11", "entropic"]),
+        ("h          = 0.05", 'scheme = "bdf2"\nh = 0.05', ["config.toml:13:10", "jko only"]),
+        ('"back_and_forth"', '"back_and_fort"', ["config.toml:12:14", "back_and_forth"]),
+    ]:
+        refused(["flow", config(text.replace(old, new)), "--out", folder / "nothing"], *parts)
+    refused(["flow", source / "docs/examples/back_and_forth.toml", "--fit", folder / "no.json", "--out", folder / "nothing"], "bands", "entropic")
+    status, _, err = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--step-error", "--out", folder / "certified")
+    expect(status == 0 and (folder / "certified/band_moments.csv").exists(), f"back_and_forth: the step error: {status} {err}")
+
+    # The finite-volume step: certified, falling, and bands from a fit's covariance; the affine step keeps to its options.
+    flow = json.loads((folder / "finite_volume.toml/flow.json").read_text())
+    expect(all(0 <= step["gap"] < 1e-8 and step["w2_bound"] is None for step in flow["steps"]), "finite_volume: gaps")
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "finite_volume: the energy falls")
+    expect(all(abs(step["mass"] - 1) < 1e-12 for step in flow["steps"]), "finite_volume: mass")
+    text = (source / "docs/examples/finite_volume.toml").read_text()
+    refused(["flow", config(text.replace("obstacle =", "congestion = 2.0\nobstacle =")), "--out", folder / "nothing"], "congestion", "entropic")
+    refused(["flow", config(text.replace("h = 0.25", "h = 0.25\nepsilon = 0.1")), "--out", folder / "nothing"], "epsilon", "entropic")
+    text = (source / "docs/examples/affine.toml").read_text()
+    flow = json.loads((folder / "affine.toml/flow.json").read_text())
+    expect(all(step["w2_bound"] < 1e-9 for step in flow["steps"]), "affine: certified")
+    refused(["flow", config(text.replace("count = 500", "bandwidth = 1.0")), "--out", folder / "nothing"], "bandwidth")
+    refused(["flow", config(text.replace("[initial]", "[energy]\nentropy = false\n[initial]")), "--out", folder / "nothing"], "no entropy")
+
+    # Obstacles: no mass inside, all of it outside, in the arrays as written; other steps and the simulation of paths refuse them.
+    text = (source / "docs/examples/obstacle.toml").read_text()
+    flow = json.loads((folder / "obstacle.toml/flow.json").read_text())
+    expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "obstacles: the energy falls")
+    for k in (5, 20):
+        data = (folder / f"obstacle.toml/density_{k:06d}.npy").read_bytes()
+        values = struct.unpack(f"<{96 * 64}d", data[-8 * 96 * 64:])
+        inside = mass = 0
+        for j in range(64):
+            for i in range(96):
+                x, y, rho = -1.8 + 3.6 * (i + 0.5) / 96, -1.2 + 2.4 * (j + 0.5) / 64, values[i + 96 * j]
+                mass += rho * (3.6 / 96) * (2.4 / 64)
+                if min(((x + 0.4) / 0.15) ** 2 + ((y - 0.9) / 0.7) ** 2 - 1, ((x + 0.4) / 0.15) ** 2 + ((y + 0.9) / 0.7) ** 2 - 1, (x - 0.5) ** 2 + (y - 0.1) ** 2 - 0.04) < -1e-12:
+                    inside = max(inside, rho)
+        expect(inside == 0 and abs(mass - 1) < 1e-12, f"obstacles: mass {mass}, inside {inside}")
+    for old, new, parts in [
+        ("((x1+0.4)/0.15)^2 + ((x2-0.9)/0.7)^2 - 1", "x1 + a", ["config.toml:10", "'a'"]),
+        ("(x1-0.5)^2 + (x2-0.1)^2 - 0.04", "(x1-0.5", ["config.toml:13", "column"]),
+        ("(x1-0.5)^2 + (x2-0.1)^2 - 0.04", "-1 - x1^2", ["+infinity on every cell"]),
+        ("obstacle =", "obstacles =", ["config.toml:10", "obstacle"]),
+    ]:
+        refused(["flow", config(text.replace(old, new)), "--out", folder / "nothing"], *parts)
+    refused(["flow", config(good.replace("[initial]", '[energy]\nobstacle = "x + 5"\n[initial]')), "--out", folder / "nothing"], "config.toml:8", "quantile", "no obstacles")
+    refused(["simulate", config(text + "[simulate]\ndt = 0.1\nn = 5\n")], "[simulate]", "obstacle")
 
     # Particles: files, figure, a start from a CSV, and bad input with its place.
     out = folder / "particles"
@@ -166,7 +229,7 @@ with tempfile.TemporaryDirectory() as name:
     # Densities on grids: files of the right shape, mass kept, energy falling; a kept density is a start again; bad boxes are refused with their line.
     plane = json.loads((folder / "double_well_2d.toml/flow.json").read_text())["steps"]
     expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(plane, plane[1:])), "the 2-D energy falls")
-    expect(all(b["w2_bound"] is None and b["residual"] < 1e-6 for b in plane), "entropic steps have no certificate, but a residual")
+    expect(all(b["w2_bound"] is None and b["residual"] < 1e-6 for b in plane), "entropic steps have no certificate unless asked, but a residual")
     for k in [0, 6, 24]:
         for end in ["npy", "svg"]:
             expect((folder / f"double_well_2d.toml/density_{k:06d}.{end}").exists(), f"density {k} as {end}")
@@ -176,7 +239,21 @@ with tempfile.TemporaryDirectory() as name:
     again = again.replace("steps      = 24", "steps      = 1")
     expect(run("flow", config(again), "--out", folder / "again")[0] == 0, "a density as start on a grid")
     grid = '[model]\npotential = "x^2"\nbeta = 1.0\n[initial]\ngaussian = { mean = [0.0], covariance = [[1.0]] }\n[flow]\nstep = "entropic"\nh = 0.1\nsteps = 1\n[grid]\nlower = [-4.0]\nupper = [4.0]\ncells = [%s]\n'
-    for text, parts in [(grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
+    status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"') % "100"), "--out", folder / "dual", "--json")
+    step = json.loads(out_text)["steps"][0]
+    # x^2 has kappa = 2: b7's bound from the gap.
+    expect(status == 0 and 0 <= step["gap"] < 1e-4 and abs(step["w2_bound"] - (0.2 * step["gap"] / 1.2) ** 0.5) < 1e-12, f"a certificate on request: {step}")
+    status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"').replace("[grid]", '[grid]\nboundary = "periodic"') % "100"), "--out", folder / "dual")
+    expect(status == 0 and "no certificate: " in err and "periodic" in err, f"the reason why there is none: {err}")
+    # Richardson's scheme: -2 x has the mean e^{-2t}; h = 0.1, 4 steps: JKO is off by 1.2^-4 - e^-0.8 = 0.033, the extrapolation 2 1.1^-8 - 1.2^-4 - e^-0.8 = 0.0015.
+    moved = grid.replace("mean = [0.0]", "mean = [1.0]").replace("covariance = [[1.0]]", "covariance = [[0.5]]").replace("steps = 1", 'steps = 4\nscheme = "richardson"')
+    status, out_text, err = run("flow", config(moved % "80"), "--out", folder / "second", "--json", "--step-error")
+    mean = json.loads(out_text)["steps"][-1]["mean"][0] if status == 0 else None
+    expect(status == 0 and abs(mean - (2 * 1.1**-8 - 1.2**-4)) < 1e-4, f"richardson: {mean} {err}")
+    for file in ["band_density.csv", "band_quantiles.csv", "band_moments.csv"]:
+        expect((folder / "second" / file).exists(), f"{file} of a grid flow")
+    refused(["flow", config(moved % "80"), "--out", out, "--resume"], "richardson")
+    for text, parts in [(moved.replace("steps = 4", 'steps = 4\ncertificate = "dual"') % "40", ["certificate"]), (grid.replace("h = 0.1", 'h = 0.1\ncertificate = "yes"') % "40", ["certificate", "dual"]), (grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
                         (grid.replace("h = 0.1", 'h = 0.1\nscheme = "bdf2"') % "40", ["jko"]), (grid.replace("h = 0.1", "h = 0.1\nepsilon = 1e-12") % "40", ["epsilon", "width"]),
                         (grid.replace("x^2", "log(x)") % "40", ["potential", "nan"]), (grid.replace("x^2", "x1^2").replace("beta = 1.0", "beta = 1.0\ndimension = 2") % "40", ["dimension"])]:
         refused(["flow", config(text), "--out", out], *parts)
@@ -307,6 +384,63 @@ with tempfile.TemporaryDirectory() as name:
     expect("log-likelihood" in text and "BIC" in text and "sandwich" in text, "the comparison's table")
     _, text, _ = run("fit", path, "--model", "ou", "--covariance")
     expect("covariance\nkappa" in text and "95 % interval" in text, "the covariance on request")
+
+    # Estimators that are no transition likelihoods. OU: least squares has Euler's drift; the Gaussian quasi-score and the optimal one are maximum likelihood.
+    def fitted(*arguments):
+        return json.loads(run("fit", *arguments, "--json")[1])
+
+    def estimates(result):
+        return [p["estimate"] for p in result["parameters"]]
+
+    exact, euler = fitted(path, "--model", "ou"), fitted(path, "--model", "ou", "--estimator", "euler")
+    least = fitted(path, "--model", "ou", "--estimator", "least-squares")
+    expect(max(abs(a - b) for a, b in zip(estimates(least)[:2], estimates(euler)[:2])) < 1e-7, "least squares has Euler's drift")
+    for name in ["martingale-linear", "martingale-quadratic", "martingale-optimal"]:
+        expect(max(abs(a - b) for a, b in zip(estimates(fitted(path, "--model", "ou", "--estimator", name)), estimates(exact))) < 1e-6, f"{name} is maximum likelihood for OU")
+    gmm = fitted(path, "--model", "ou", "--estimator", "gmm")
+    expect(gmm["status"] == "converged" and gmm["tests"][0]["degrees_of_freedom"] == 1, "GMM and Hansen's test")
+    again = json.loads(run("fit", path, "--model", "vasicek", "--estimator", "gmm", "--bootstrap", 20, "--block", 10, "--json")[1])
+    expect(again["bootstrap"]["replications"] >= 15, "the bootstrap refits the estimator that was asked for")
+    recursive = fitted(path, "--model", "ou", "--estimator", "recursive-likelihood")
+    expect(all(abs(p["estimate"] - q) < p["standard_error"] for p, q in zip(recursive["parameters"], estimates(exact))), "recursive likelihood")
+    expect("log-likelihood" not in run("fit", path, "--model", "ou", "--estimator", "gmm")[1], "no likelihood is printed where there is none")
+    refused(["fit", path, "--model", "cubic", "--estimator", "martingale-linear"], "no closed moments")
+    refused(["fit", path, "--model", "ou", "--estimator", "gmm", "--residuals"], "--residuals")
+    refused(["fit", path, "--model", "vasicek", "--estimator", "least-squares"], "by one of")
+    # Samples and counts.
+    stein = fitted(path, "--column", "x", "--model", "ou", "--fix", "beta=2", "--estimator", "stein")
+    stationary = fitted(path, "--column", "x", "--model", "ou", "--fix", "beta=2", "--estimator", "stationary")
+    expect(all(abs(p["estimate"] - q) < 2 * p["standard_error"] for p, q in zip(stein["parameters"][:2], estimates(stationary))), "minimum Stein discrepancy")
+    counts = folder / "counts.csv"
+    counts.write_text("lower,upper,count\n,0,300\n0,,700\n")
+    binned = fitted(counts, "--model", "ou", "--estimator", "binned", "--fix", "beta=2,kappa=1.3")
+    # P(X <= 0) = 0.3: mu = 0.52440051 deviations.
+    expect(abs(binned["parameters"][1]["estimate"] - 0.5244005127080407 / 2.6**0.5) < 1e-7, "binned counts")
+    counts.write_text("lower,upper,count\n,0,300\n0.1,,700\n")
+    refused(["fit", counts, "--model", "ou", "--estimator", "binned", "--fix", "beta=2"], "counts.csv:3", "0.1")
+    counts.write_text("lower,upper,count\n,0,300\n0,,70.5\n")
+    refused(["fit", counts, "--model", "ou", "--estimator", "binned", "--fix", "beta=2"], "70.5")
+    # Curves.
+    for name in ["nadaraya-watson", "local-linear", "spline"]:
+        status, out, err = run("fit", path, "--estimator", name, "--curves", folder / name, "--json")
+        result = json.loads(out)
+        expect(status == 0 and len(result["x"]) == len(result["drift"]["estimate"]) == 101 and result["drift"]["smoothing"] > 0, f"{name}: {err}")
+        expect(len((folder / name / "curves.csv").read_text().splitlines()) == 102 and (folder / name / "drift.svg").exists(), f"{name}: files")
+    refused(["fit", path, "--estimator", "spline", "--model", "ou"], "no model")
+    refused(["fit", path, "--model", "ou", "--smoothing", 0.3], "--smoothing")
+    refused(["fit", path, "--estimator", "splin", "--model", "ou"], "spline")
+    # Posterior: the same draws on any number of threads; near the likelihood's Gaussian.
+    chains = ["--posterior", "langevin", "--warm-up", 200, "--draws", 300, "--priors", "kappa=gamma:2:2"]
+    one, two = fitted(path, "--model", "ou", *chains, "--posterior-draws", folder / "draws.csv"), fitted(path, "--model", "ou", *chains, "--threads", 2)
+    expect(one["posterior"] == two["posterior"], "the posterior does not depend on threads")
+    expect(len((folder / "draws.csv").read_text().splitlines()) == 1201, "all draws")
+    expect(all(abs(p["mean"] - q["estimate"]) < q["standard_error"] for p, q in zip(one["posterior"]["parameters"], one["parameters"])), "the posterior's mean")
+    refused(["fit", path, "--model", "ou", "--posterior", "langevin", "--priors", "kapa=gamma:2:2"], "kapa", "kappa")
+    refused(["fit", path, "--model", "ou", "--posterior", "langevin", "--priors", "kappa=gamma:2:-2"], "scale")
+    refused(["fit", path, "--model", "ou", "--estimator", "gmm", "--posterior", "langevin"], "likelihood")
+    online = folder / "online"
+    status, _, err = run("flow", source / "docs/examples/ou.toml", "--online", path, "--accumulated", "--recursive", "--out", online)
+    expect(status == 0 and (online / "flow.json").exists(), f"recursive online flow: {err}")
 
     refused(["fit", path, "--model", "ou", "--profile", "kapa"], "kapa", "kappa")
     refused(["fit", path, "--model", "ou", "--fix", "kappa=1", "--profile", "kappa"], "kappa is fixed")

@@ -77,3 +77,29 @@ TEST_CASE("an assumption that fails makes the user's study inconclusive and says
     }
   }
 }
+
+TEST_CASE("own models: no study fails or throws where an assumption does not hold, and some say so") {
+  const std::vector<std::map<std::string, std::string>> models{
+      {{"potential", "-x^2/2"}},                                                                                       // does not confine
+      {{"potential", "a*x"}, {"parameters", "a=1"}, {"start-variance", "0.3"}},                                        // nor does this, and kappa = 0
+      {{"family", "student-well"}, {"parameters", "nu=4,mu=0,s=1"}},                                                   // confines so weakly that the box is wide
+      {{"potential", "x^4/4-x^2/2"}, {"beta", "2"}, {"start-mean", "0.5"}, {"start-variance", "0.3"}},                 // not convex, without parameters
+      {{"potential", "x^2/2+b*cos(2*x)"}, {"parameters", "b=0.3"}, {"beta", "2"}, {"start-mean", "1"}, {"t", "0.5"}},  // not convex, a formula
+  };
+  for (const char* name : {"inequalities", "functional-inequalities", "inexact-jko", "corrector", "regimes", "stationary", "online-limits"}) {
+    int inconclusive = 0;
+    for (const auto& settings : models) {
+      const auto result = run_study(find_study(name), {.settings = settings});
+      for (const auto& check : result.checks) {
+        INFO(name << " " << settings.begin()->second << ": " << check.id << " " << check.statistic << " " << check.bound << " " << check.tolerance);
+        CHECK(check.verdict != analysis::Verdict::fail);
+        if (check.verdict == analysis::Verdict::inconclusive) {
+          CHECK(!check.reason.empty());
+          ++inconclusive;
+        }
+      }
+      CHECK(!result.checks.empty());
+    }
+    CHECK(inconclusive > 0);
+  }
+}

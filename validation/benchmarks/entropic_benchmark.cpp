@@ -59,6 +59,8 @@ GridDensity barenblatt(const std::shared_ptr<const Grid>& grid, double radius) {
 }  // namespace
 
 int main() {
+  fmt::print("Public back-and-forth code, same steps, CPU s / error: heat 256^2 2.85 / 1.35e-2, 512^2 12.9 / 1.28e-2; porous medium 256^2 0.87 / 1.6e-3 and 11.4 / 4.3e-4,\n"
+             "512^2 3.8 / 2.4e-3 and 33 / 1.3e-4, 1024^2 15.6 / 2.7e-3. Asked: 1e-5 for the heat steps (1e-4 in 3-D); 1.5e-4, 1.3e-4, 5e-4 for the porous medium.\n\n");
   fmt::print("{:<28} {:>9} {:>9} {:>7} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8}\n", "step", "epsilon", "L1 error", "iter.", "kernel", "CPU s", "2 thr. s", "ns/c/it", "kern. ms", "GFlop/s");
   const double sigma2 = 0.0036, tau = 5e-4, after = 0.5 * (sigma2 + 2 * tau + std::sqrt(sigma2 * (sigma2 + 4 * tau)));
   FreeEnergy heat;
@@ -69,18 +71,18 @@ int main() {
   };
   for (const Index n : {256, 512}) {
     const auto grid = box(2, n);
-    row(fmt::format("heat {}^2", n).c_str(), heat, normal(grid, sigma2), normal(grid, after), tau, {});
+    row(fmt::format("heat {}^2", n).c_str(), heat, normal(grid, sigma2), normal(grid, after), tau, {.bias_target = n == 256 ? 8e-6 : 9e-6, .tolerance = 5e-7});
   }
   const auto cube = box(3, 128);
-  row("heat 128^3", heat, normal(cube, sigma2), normal(cube, after), tau, {.bias_target = 1e-4, .tolerance = 1e-6});
+  row("heat 128^3", heat, normal(cube, sigma2), normal(cube, after), tau, {.bias_target = 6e-5, .tolerance = 5e-6});
   // c rho^2, c = 0.05: 1 - R/R' = h 4 c C' with C' = 2/(pi R'^4).
   const double radius = 0.2, c = 0.05, h = 0.005;
   double next = radius;
   for (int i = 0; i < 60; ++i) next -= (std::pow(next, 3) * (next - radius) - 8 * c * h / std::numbers::pi) / (next * next * (4 * next - 3 * radius));
   FreeEnergy porous;
   porous.add_porous_medium(c, 2);
-  for (const Index n : {256, 512}) {
+  for (const Index n : {256, 512, 1024}) {
     const auto grid = box(2, n);
-    row(fmt::format("porous medium m=2 {}^2", n).c_str(), porous, barenblatt(grid, radius), barenblatt(grid, next), h, {.epsilon = 3.5e-5, .bias_target = 1e-4, .tolerance = 1e-5});
+    row(fmt::format("porous medium m=2 {}^2", n).c_str(), porous, barenblatt(grid, radius), barenblatt(grid, next), h, {.epsilon = n == 256 ? 5e-5 : n == 512 ? 3.5e-5 : 6e-5, .bias_target = 1e-4, .tolerance = n == 1024 ? 2e-5 : 1e-5});
   }
 }

@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 
 #include "../core/fftw_plan.hpp"
+#include "../measures/faces.hpp"
 
 #include <fmt/format.h>
 
@@ -52,22 +53,6 @@ double logarithmic_mean(double a, double b) {
   // log(b/a) = 2 atanh(ratio); the series near 1 avoids 0/0.
   if (std::abs(ratio) < 1e-4) return 0.5 * (a + b) * (1 - ratio * ratio / 3);
   return (b - a) / (2 * std::atanh(ratio));
-}
-
-/// visit(i, j, width) for the two cells of each interior (or periodic) face.
-template <class Visit>
-void for_each_face(const Grid& grid, const Visit& visit) {
-  Index stride = 1;
-  for (int a = 0; a < grid.dimension(); ++a) {
-    const Index n = grid.cells[static_cast<std::size_t>(a)];
-    const double width = grid.width(a);
-    for (Index i = 0; i < grid.size(); ++i) {
-      const bool last = i / stride % n == n - 1;
-      if (!last) visit(i, i + stride, width);
-      else if (grid.boundary == Boundary::periodic && n > 1) visit(i, i - (n - 1) * stride, width);
-    }
-    stride *= n;
-  }
 }
 
 }  // namespace

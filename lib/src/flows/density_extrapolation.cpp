@@ -2,7 +2,11 @@
 
 #include <jko/core/check.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <limits>
+#include <utility>
 
 namespace jko {
 
@@ -18,6 +22,102 @@ DensityExtrapolation extrapolate(const GridDensity& coarse, const GridDensity& f
   values /= values.sum() * volume;
   out.density = fine.with_coordinates(std::move(values));
   out.status = out.clipped <= out.error ? Status::converged : Status::order_lost;
+  return out;
+}
+
+namespace {
+
+/// A flow that is run piece by piece; only its last state is kept.
+class Piecewise {
+ public:
+  Piecewise(EntropicStep step, const GridDensity& start, FlowOptions options) : step_(std::move(step)), options_(std::move(options)) {
+    options_.keep_every = std::numeric_limits<int>::max();
+    state_ = Flow<EntropicStep>(step_, start, options_).checkpoint();
+  }
+  [[nodiscard]] const FlowState<GridDensity>& state() const { return state_.current; }
+
+  /// Takes `steps` more; their records are added to `records`.
+  Status run(int steps, std::vector<FlowRecord>& records, Observer* observer) {
+    options_.steps = state_.current.k + steps;
+    state_.so_far = {};
+    Flow<EntropicStep> flow(step_, std::move(state_), options_);
+    const auto result = flow.run(observer);
+    records.insert(records.end(), result.records.begin(), result.records.end());
+    state_ = flow.checkpoint();
+    return result.status;
+  }
+
+ private:
+  EntropicStep step_;
+  FlowOptions options_;
+  FlowCheckpoint<GridDensity> state_;
+};
+
+}  // namespace
+
+ExtrapolatedFlow extrapolated_flow(const EntropicStep& step, const GridDensity& start, const FlowOptions& options, Observer* observer) {
+  options.validate();
+  if (options.scheme != Scheme::jko || options.adaptive || options.sensitivity == Sensitivity::per_step || options.parameters_at) {
+    throw DomainError("extrapolated_flow: only the scheme jko with fixed steps and parameters can be extrapolated");
+  }
+  if (start.dimension() == 0) throw DomainError("extrapolated_flow: the start is empty");
+  EntropicStepOptions same = step.options();
+  if (same.epsilon == 0) same.epsilon = chosen_epsilon(start, same.bias_target);
+  same.certificate = EntropicCertificate::none;
+  FlowOptions halved = options;
+  halved.h *= 0.5;
+  const EntropicStep fixed(step.energy(), same);
+  Piecewise coarse(fixed, start, options), fine(EntropicStep(step.energy(), same), start, halved);
+  ExtrapolatedFlow out;
+  out.result.status = Status::converged;
+  out.result.states.push_back(coarse.state());
+  out.error.push_back(0);
+  for (int k = 1; k <= options.steps; ++k) {
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<FlowRecord> records;
+    Status status = fine.run(2, records, observer);
+    if (is_success(status)) status = coarse.run(1, records, observer);
+    DensityExtrapolation density;
+    if (is_success(status)) {
+      density = extrapolate(coarse.state().measure, fine.state().measure);
+      status = density.status;
+    }
+    if (status == Status::cancelled) {
+      out.result.status = status;
+      return out;
+    }
+    FlowRecord record;
+    record.k = k;
+    record.t = options.h * k;
+    record.h = options.h;
+    record.step.status = status;
+    record.step.residual = 0;
+    for (const FlowRecord& r : records) {
+      record.step.residual = std::max(record.step.residual, r.step.residual);
+      record.step.iterations += r.step.iterations;
+    }
+    const bool good = is_success(status);
+    if (good) {
+      record.step.energy = fixed.energy_value(density.density);
+      record.mass = density.density.mass();
+      record.min_density = std::numeric_limits<double>::infinity();
+      for (const double v : density.density.values()) record.min_density = v > 0 ? std::min(record.min_density, v) : record.min_density;
+      record.mean = density.density.mean();
+      record.covariance = density.density.covariance();
+    }
+    record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    out.result.records.push_back(std::move(record));
+    if (!good) {
+      out.result.status = status;
+      return out;
+    }
+    if (k % options.keep_every == 0 || k == options.steps) {
+      const Matrix& slow = coarse.state().tangent;
+      const Matrix& fast = fine.state().tangent;
+      out.result.states.push_back({k, options.h * k, std::move(density.density), slow.size() > 0 ? Matrix(2 * fast - slow) : Matrix()});
+      out.error.push_back(density.error);
+    }
+  }
   return out;
 }
 

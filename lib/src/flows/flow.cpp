@@ -1,7 +1,10 @@
 #include <jko/flows/flow.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/steps/affine_step.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
+#include <jko/steps/finite_volume_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
@@ -31,6 +34,10 @@ double min_density(const GridDensity& measure) {
 /// Measures that have geodesics may use every scheme; for the others a step reports how far it moved.
 template <class Measure>
 concept Geodesic = requires(const Measure& m) { geodesic(m, m, 1.0); };
+
+/// Steps that differentiate their last advance(); a flow of the others carries no sensitivities.
+template <class Step>
+concept Differentiable = requires(const Step& step, const Matrix& m) { step.tangent(m, m); };
 
 bool is_measure(const Gaussian&) { return true; }
 bool is_measure(const GridDensity& measure) { return measure.dimension() > 0; }
@@ -98,7 +105,9 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
   try {
     if (scheme == Scheme::jko || (scheme == Scheme::bdf2 && previous == nullptr)) {
       out.result = advance(step, current.measure, h, guess);
-      if (parameter_tangent) out.tangent = step.tangent(from_tangent, *parameter_tangent);
+      if constexpr (Differentiable<Step>) {
+        if (parameter_tangent) out.tangent = step.tangent(from_tangent, *parameter_tangent);
+      }
     } else if constexpr (!Geodesic<typename Step::Measure>) {
       throw Error("flow: the scheme needs geodesics");  // refused by the constructor
     } else if (scheme == Scheme::bdf2) {
@@ -173,11 +182,15 @@ void FlowOptions::validate() const {
 namespace {
 
 /// Grid densities have no geodesics here: BDF2 and VIM extrapolate along them, adaptive steps need W2 between any two.
-template <class Measure>
+template <class Step>
 void check_scheme(const FlowOptions& options) {
+  using Measure = typename Step::Measure;
   options.validate();
+  if constexpr (!Differentiable<Step>) {
+    if (options.sensitivity != Sensitivity::none) throw DomainError("flow: the step is not differentiated, so sensitivities and bands need another one (entropic on grids)");
+  }
   if constexpr (!Geodesic<Measure>) {
-    if (options.scheme != Scheme::jko) throw DomainError(fmt::format("flow: grid densities allow the scheme jko only, not {}; see density_extrapolation.hpp for second order", name(options.scheme)));
+    if (options.scheme != Scheme::jko) throw DomainError(fmt::format("flow: grid densities allow the scheme jko only, not {}; extrapolated_flow() has second order", name(options.scheme)));
     if (options.adaptive) throw DomainError("flow: grid densities allow fixed steps only");
   }
 }
@@ -186,7 +199,7 @@ void check_scheme(const FlowOptions& options) {
 
 template <class Step>
 Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tangent) : step_(std::move(step)), options_(std::move(options)) {
-  check_scheme<Measure>(options_);
+  check_scheme<Step>(options_);
   if (start_tangent.size() > 0) {
     if (options_.sensitivity != Sensitivity::shared) throw DomainError("flow: a start tangent needs shared sensitivities");
     check_size("flow", "the start tangent's rows", start_tangent.rows(), start.coordinates().size());
@@ -203,7 +216,7 @@ Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tan
 template <class Step>
 Flow<Step>::Flow(Step step, FlowCheckpoint<Measure> checkpoint, FlowOptions options)
     : step_(std::move(step)), options_(std::move(options)), state_(std::move(checkpoint)) {
-  check_scheme<Measure>(options_);
+  check_scheme<Step>(options_);
 }
 
 template <class Step>
@@ -310,7 +323,10 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
   return state_.so_far;
 }
 
+template class Flow<AffineStep>;
+template class Flow<BackAndForthStep>;
 template class Flow<EntropicStep>;
+template class Flow<FiniteVolumeStep>;
 template class Flow<GaussianStep>;
 template class Flow<ParticleStep>;
 template class Flow<QuantileStep>;

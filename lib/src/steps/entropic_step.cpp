@@ -2,15 +2,20 @@
 
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
+#include <jko/transport/c_transform.hpp>
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
+#include "../measures/grid_transfer.hpp"
+#include "../transport/scaled_field.hpp"
+#include "jko_dual.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
 namespace jko {
@@ -20,6 +25,7 @@ namespace vm = vector_math;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double obstacle = 1e300;  // h Psi/epsilon of an obstacle: finite, so that the closed forms stay free of infinity - infinity
 constexpr double unreached = -1e7;  // log a of a cell that no scaling reaches yet: without weight, but finite
+constexpr int headroom = 860;       // a tile's largest mantissa is 2^860: with double's whole range used, scalings may vary by e^1300 within reach of a tile
 constexpr int lanes = 8;            // sums run over eight interleaved accumulators, whatever the vector width
 
 /// The pointwise problem A y + B e^{k y} = L, y <= cap, for y = log rho.
@@ -71,17 +77,13 @@ JKO_VECTOR_CLONES void proximal_porous(const double* s, double shift, const doub
   proximal_loop<true>(s, shift, v, n, f, y, rho, log_b, damping, value);
 }
 
-/// out = e^{log - shift}.
-JKO_VECTOR_CLONES void exponentials(const double* log, double shift, Index n, double* __restrict out) {
-  for (Index i = 0; i < n; ++i) out[i] = vm::exp(log[i] - shift);
-}
-
-/// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}, a t = (mantissas) factor.
-JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* a, const double* t, double shift, double factor, Index n,
-                                double* __restrict delta, double* __restrict weight, double* __restrict violation) {
+/// delta = log mu - alpha - log t and weight = a t = mu e^{-delta}, zero where mu is; t = mantissa e^{shift}.
+JKO_VECTOR_CLONES void mismatch(const double* mu, const double* log_mu, const double* alpha, const double* t, double shift, Index n, double* __restrict delta, double* __restrict weight,
+                                double* __restrict violation) {
   for (Index i = 0; i < n; ++i) {
-    const double first = a[i] * t[i] * factor;
-    delta[i] = mu[i] > 0.0 ? log_mu[i] - alpha[i] - (vm::log(t[i]) + shift) : 0.0;
+    const double off = log_mu[i] - alpha[i] - (vm::log(t[i]) + shift);
+    delta[i] = mu[i] > 0.0 ? off : 0.0;
+    const double first = mu[i] > 0.0 ? mu[i] * vm::exp(off > -690.0 ? -off : 690.0) : 0.0;  // finite however far off
     weight[i] = first;
     violation[i] = mu[i] > first ? mu[i] - first : first - mu[i];
   }
@@ -116,31 +118,21 @@ JKO_VECTOR_CLONES void add_dot(const double* w, const double* x, const double* y
   }
   for (; i < n; ++i) sum[0] += w[i] * x[i] * y[i];
 }
-JKO_VECTOR_CLONES double largest(const double* x, Index n) {
-  double top[lanes];
-  std::fill_n(top, lanes, -infinity);
+/// x += step p, r -= step q; adds w r^2 to the sum and w |r| to the other.
+JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum,
+                               double* __restrict absolute) {
   Index i = 0;
+  const auto one = [&](Index j, int l) {
+    x[j] += step * p[j];
+    r[j] -= step * q[j];
+    const double weighted = w[j] * r[j];
+    sum[l] += weighted * r[j];
+    absolute[l] += weighted > 0.0 ? weighted : -weighted;
+  };
   for (; i + lanes <= n; i += lanes) {
-    for (int l = 0; l < lanes; ++l) top[l] = x[i + l] > top[l] ? x[i + l] : top[l];
+    for (int l = 0; l < lanes; ++l) one(i + l, l);
   }
-  for (; i < n; ++i) top[0] = x[i] > top[0] ? x[i] : top[0];
-  return *std::max_element(top, top + lanes);
-}
-/// x += step p, r -= step q; adds w r^2 to the sum.
-JKO_VECTOR_CLONES void descend(double step, const double* p, const double* q, const double* w, Index n, double* __restrict x, double* __restrict r, double* __restrict sum) {
-  Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (int l = 0; l < lanes; ++l) {
-      x[i + l] += step * p[i + l];
-      r[i + l] -= step * q[i + l];
-      sum[l] += w[i + l] * r[i + l] * r[i + l];
-    }
-  }
-  for (; i < n; ++i) {
-    x[i] += step * p[i];
-    r[i] -= step * q[i];
-    sum[0] += w[i] * r[i] * r[i];
-  }
+  for (; i < n; ++i) one(i, 0);
 }
 JKO_VECTOR_CLONES void combine(const double* r, double beta, Index n, double* __restrict p) {
   for (Index i = 0; i < n; ++i) p[i] = r[i] + beta * p[i];
@@ -166,6 +158,7 @@ void EntropicStepOptions::validate() const {
   check_positive("entropic_step", "tolerance", tolerance);
   check_at_least("entropic_step", "max_iterations", max_iterations, 1);
   check_at_least("entropic_step", "max_outer", max_outer, 1);
+  check_at_least("entropic_step", "certificate_iterations", certificate_iterations, 0);
   check_at_least("entropic_step", "threads", threads, 1);
 }
 
@@ -183,9 +176,22 @@ double chosen_epsilon(const GridDensity& from, double bias_target) {
 /// The dual problem of one step and everything kept between its evaluations.
 class EntropicStep::Work {
  public:
-  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), energy_(energy, grid_), threads_(threads) {}
+  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), free_energy_(energy), threads_(threads) {}
 
-  [[nodiscard]] const GridEnergy& energy() const { return energy_; }
+  /// Built at the first call: coarser grids need none.
+  [[nodiscard]] const GridEnergy& energy() const {
+    if (!energy_) energy_ = std::make_unique<const GridEnergy>(free_energy_, grid_);
+    return *energy_;
+  }
+  /// The work on a coarser grid of the same box, kept.
+  [[nodiscard]] Work& coarser(const Grid& grid) {
+    for (const auto& work : coarser_) {
+      if (*work->grid_ == grid) return *work;
+    }
+    if (coarser_.size() >= 6) coarser_.erase(coarser_.begin());
+    coarser_.push_back(std::make_unique<Work>(free_energy_, std::make_shared<const Grid>(grid), threads_));
+    return *coarser_.back();
+  }
   [[nodiscard]] const std::shared_ptr<const Grid>& grid() const { return grid_; }
 
   /// Scalings of the last solve.
@@ -218,7 +224,7 @@ class EntropicStep::Work {
     for (Index i = 0; i < potential.size(); ++i) low = std::min(low, potential[i]);
     shifted.resize(potential.size());
     for (Index i = 0; i < potential.size(); ++i) shifted[i] = potential[i] == infinity ? obstacle : std::min(r * (potential[i] - low), 1e100);
-    const FreeEnergy& f = energy_.energy();
+    const FreeEnergy& f = free_energy_;
     proximal = {};
     if (f.entropy()) proximal.a += r / f.entropy()->beta;
     if (const auto* part = f.porous_medium()) {
@@ -247,7 +253,11 @@ class EntropicStep::Work {
       log_b[i] = l == -infinity || shifted[i] == obstacle ? -infinity : l - (proximal.a * l + pressure + shifted[i]);
       if (congestion.size() > 0) log_b[i] -= congestion[i] / epsilon;
     }
-    from_logarithms(log_b, b);
+    return start_from_scaling();
+  }
+  /// Likewise from log b as it stands.
+  [[nodiscard]] bool start_from_scaling() {
+    from_logarithms(*kernel, log_b, b, threads_, headroom);
     apply(b, t);
     bool reached = false;
     for (Index tile = 0; tile < kernel->tiles(); ++tile) {
@@ -279,7 +289,7 @@ class EntropicStep::Work {
   void evaluate() {
     const Index tiles = kernel->tiles();
     sums_.assign(static_cast<std::size_t>(4 * tiles), 0.0);
-    from_logarithms(alpha, a);
+    from_logarithms(*kernel, alpha, a, threads_, headroom);
     apply(a, s);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(s, tile) * vm::ln2;
@@ -294,16 +304,14 @@ class EntropicStep::Work {
       sums_[static_cast<std::size_t>(4 * tile)] = total(value);
       sums_[static_cast<std::size_t>(4 * tile + 1)] = total(amount);
     });
-    from_logarithms(log_b, b);
+    from_logarithms(*kernel, log_b, b, threads_, headroom);
     apply(b, t);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(t, tile) * vm::ln2;
-      const int both = a.exponent[static_cast<std::size_t>(tile)] + t.exponent[static_cast<std::size_t>(tile)];
-      const double factor = std::ldexp(1.0, std::clamp(both, -1022, 1000));
       double off[lanes]{}, linear[lanes]{};
       kernel->for_each_run(tile, [&](Index i, Index n) {
         double difference[64];
-        mismatch(mu.data() + i, log_mu.data() + i, alpha.data() + i, a.mantissa.data() + i, t.mantissa.data() + i, shift, factor, n, delta.data() + i, weight.data() + i, difference);
+        mismatch(mu.data() + i, log_mu.data() + i, alpha.data() + i, t.mantissa.data() + i, shift, n, delta.data() + i, weight.data() + i, difference);
         add_sum(difference, n, off);
         for (Index j = 0; j < n; ++j) linear[j % lanes] += mu[i + j] > 0 && alpha[i + j] != unreached ? mu[i + j] * alpha[i + j] : 0.0;
         // Mass that reaches nothing, or that nothing reaches yet.
@@ -323,17 +331,19 @@ class EntropicStep::Work {
   }
 
   /// Conjugate gradients for x - M x = rhs in L2(weight), M x = K[b (1 - d) q]/t, q = K[a x]/s, until the residual's norm is `reduction` of the first.
-  /// Returns the iterations used; q stays in `average`.
-  int solve(const Vector& rhs, double reduction, int limit, Vector& x) {
+  /// Ends also where int |residual| weight dx <= absolute. Returns the iterations used; q stays in `average`.
+  int solve(const Vector& rhs, double reduction, double absolute, int limit, Vector& x) {
     const Index n = rhs.size();
     x.setZero(n);
     residual_ = rhs;
     direction_ = rhs;
     image_.resize(n);
+    absolute_.assign(static_cast<std::size_t>((n + block - 1) / block), 0.0);
     double norm = reduce([&](Index i, Index count, double* sum) { add_dot(weight.data() + i, residual_.data() + i, residual_.data() + i, count, sum); });
     const double goal = reduction * reduction * norm;
     int iterations = 0;
-    while (norm > goal && norm > 0 && iterations < limit) {
+    double left = infinity;
+    while (norm > goal && norm > 0 && left > absolute && iterations < limit) {
       ++iterations;
       average_over_plan(direction_);
       const double curvature = reduce([&](Index i, Index count, double* sum) {
@@ -342,8 +352,13 @@ class EntropicStep::Work {
       if (!(curvature > 0)) break;
       const double step = norm / curvature;
       const double next = reduce([&](Index i, Index count, double* sum) {
-        descend(step, direction_.data() + i, image_.data() + i, weight.data() + i, count, x.data() + i, residual_.data() + i, sum);
+        double off[lanes]{};
+        descend(step, direction_.data() + i, image_.data() + i, weight.data() + i, count, x.data() + i, residual_.data() + i, sum, off);
+        absolute_[static_cast<std::size_t>(i / block)] = total(off);
       });
+      left = 0;
+      for (const double part : absolute_) left += part;
+      left *= grid_->cell_volume();
       const double beta = next / norm;
       norm = next;
       run([&](Index i, Index count) { combine(residual_.data() + i, beta, count, direction_.data() + i); });
@@ -385,9 +400,13 @@ class EntropicStep::Work {
     Vector out = Vector::Zero(x.size());
     for (Index tile = 0; tile < kernel->tiles(); ++tile) {
       const int difference = first_.exponent[static_cast<std::size_t>(tile)] - s.exponent[static_cast<std::size_t>(tile)];
-      const double factor = std::ldexp(1.0, std::clamp(difference, -1022, 1000));
       kernel->for_each_run(tile, [&](Index i, Index n) {
-        for (Index j = i; j < i + n; ++j) out[j] = s.mantissa[j] > 0 ? first_.mantissa[j] / s.mantissa[j] * factor : 0.0;
+        for (Index j = i; j < i + n; ++j) {
+          if (!(s.mantissa[j] > 0)) continue;
+          int above = 0, below = 0;  // the quotient of mantissas may leave double's range where the quotient does not
+          const double quotient = std::frexp(first_.mantissa[j], &above) / std::frexp(s.mantissa[j], &below);
+          out[j] = std::ldexp(quotient, std::clamp(above - below + difference, -2000, 2000));
+        }
       });
     }
     return out;
@@ -425,22 +444,6 @@ class EntropicStep::Work {
     return all;
   }
 
-  /// The field e^{logarithm} with each tile's largest mantissa in [1/2, 1].
-  void from_logarithms(const Vector& logarithm, ScaledField& out) const {
-    parallel_for(kernel->tiles(), threads_, [&](Index tile) {
-      double top = -infinity;
-      kernel->for_each_run(tile, [&](Index i, Index n) { top = std::max(top, largest(logarithm.data() + i, n)); });
-      // Beyond 1e8 in the exponent the logarithms themselves have lost their digits.
-      const bool empty = !(top > -5e7);
-      const int e = empty ? SeparableKernel::empty_tile : static_cast<int>(std::ceil(std::min(top, 5e7) / vm::ln2));
-      out.exponent[static_cast<std::size_t>(tile)] = e;
-      kernel->for_each_run(tile, [&](Index i, Index n) {
-        if (empty) std::fill_n(out.mantissa.data() + i, n, 0.0);
-        else exponentials(logarithm.data() + i, e * vm::ln2, n, out.mantissa.data() + i);
-      });
-    });
-  }
-
   const SeparableKernel& kernel_for(double eps, double radius) {
     for (const auto& [key, k] : kernels_) {
       if (key == std::pair{eps, radius}) return *k;
@@ -452,10 +455,12 @@ class EntropicStep::Work {
 
   static constexpr Index block = 4096;
   std::shared_ptr<const Grid> grid_;
-  GridEnergy energy_;
+  FreeEnergy free_energy_;
+  mutable std::unique_ptr<const GridEnergy> energy_;
+  std::vector<std::unique_ptr<Work>> coarser_;
   int threads_;
   std::vector<std::pair<std::pair<double, double>, std::unique_ptr<SeparableKernel>>> kernels_;
-  std::vector<double> sums_, parts_;
+  std::vector<double> sums_, parts_, absolute_;
   Vector residual_, direction_, image_, step_, old_alpha_, old_delta_;
   ScaledField scaled_, first_, second_;
 };
@@ -488,6 +493,22 @@ double largest_level(const Grid& grid) {
   return 0.04 * side * side;
 }
 
+/// The coarsest grid of the box on which the sampled kernel of variance epsilon is a heat kernel: cells of sqrt(epsilon/0.75), where sampling errs by
+/// 2 exp(-2 pi^2 0.75) = 7e-7, far below what a start needs.
+Grid coarsened(const Grid& grid, double epsilon) {
+  Grid coarse = grid;
+  for (int a = 0; a < grid.dimension(); ++a) {
+    Index& n = coarse.cells[static_cast<std::size_t>(a)];
+    const double side = grid.upper[a] - grid.lower[a];
+    const auto most = static_cast<Index>(std::sqrt(epsilon / 0.75) / side * static_cast<double>(n));
+    if (most < 2) continue;
+    Index ratio = most;
+    while (n % ratio != 0) --ratio;
+    n = 2 * ratio > most ? n / ratio : static_cast<Index>(std::ceil(static_cast<double>(n) / static_cast<double>(most)));
+  }
+  return coarse;
+}
+
 }  // namespace
 
 /// Maximises the dual from the scalings present. `limit` is in kernel applications.
@@ -502,8 +523,8 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
     bool scaled = violation > 0.3 && scalings < 4;
     if (!scaled) {
       const double before = dual, off = violation;
-      const double reduction = std::max(0.3 * tolerance / violation, std::min(0.1, violation));
-      solve(delta, reduction, 200, step_);
+      // The first marginal is first e^{delta}: to first order the violation that the step leaves is int |residual| weight.
+      solve(delta, std::min(0.1, violation), 0.5 * tolerance, 200, step_);
       ++newton_steps;
       // The quadratic model is trusted for a factor e^10; cells that are off by more go on with their scaling step.
       for (Index i = 0; i < step_.size(); ++i) {
@@ -549,9 +570,9 @@ double EntropicStep::Work::mass_beyond(double radius) {
   double beyond = 0;
   for (Index tile = 0; tile < inner.tiles(); ++tile) {
     const int e = first_.exponent[static_cast<std::size_t>(tile)] + b.exponent[static_cast<std::size_t>(tile)];
-    const double factor = std::ldexp(1.0, std::clamp(e, -1022, 1000));
+    const double half = std::ldexp(1.0, -headroom / 2), factor = std::ldexp(1.0, std::clamp(e + headroom, -1022, 1000));
     inner.for_each_run(tile, [&](Index i, Index n) {
-      for (Index j = i; j < i + n; ++j) beyond += std::abs(rho[j] - b.mantissa[j] * first_.mantissa[j] * factor);
+      for (Index j = i; j < i + n; ++j) beyond += std::abs(rho[j] - (half * b.mantissa[j]) * (half * first_.mantissa[j]) * factor);
     });
   }
   return beyond * grid_->cell_volume();
@@ -564,11 +585,51 @@ double EntropicStep::Work::stiffness(const Vector& density) const {
   return proximal.a - 0.5 + (proximal.b != 0 && top > 0 ? proximal.b * proximal.k * std::pow(proximal.k > 0 ? top : std::max(density.mean(), 1e-300), proximal.k) : 0.0);
 }
 
+namespace {
+
+/// Why the dual of jko_dual.hpp does not apply; empty where it does.
+std::string why_uncertified(const FreeEnergy& energy, const Grid& grid, const Vector& linear, InteractionScheme interaction) {
+  if (grid.boundary == Boundary::periodic) return "the certificate's transport is for boxes with walls, but the grid is periodic";
+  if (energy.interaction() && interaction == InteractionScheme::implicit_outer) return "an implicit interaction's objective has no dual here; a semi-implicit one is certified";
+  if (energy.congestion()) return "no push-forward is known to keep below the congestion's density";
+  if (energy.porous_medium() && energy.porous_medium()->exponent < 1) return "fast diffusion (m < 1) has no finite dual near vacuum";
+  if (!energy.entropy() && !energy.porous_medium()) return "without entropy or porous medium the dual does not give the density";
+  if (!linear.allFinite()) return "obstacles have no interpolated transport";
+  return {};
+}
+
+/// phi = -h (Psi + u'(e^y)). Where the solver has no density (y = -infinity): with entropy the c-concave continuation from the other cells.
+Vector dual_potential(const JkoDual& dual, const Vector& y) {
+  const LocalEnergy& u = dual.local;
+  Vector phi(y.size());
+  bool holes = false;
+  for (Index i = 0; i < y.size(); ++i) {
+    const double pressure = u.coefficient > 0 ? u.coefficient * u.exponent / (u.exponent - 1) * std::exp((u.exponent - 1) * y[i]) : 0.0;
+    const bool hole = u.temperature > 0 && y[i] == -infinity;
+    phi[i] = hole ? -infinity : -dual.h * (dual.psi[i] + (u.temperature > 0 ? u.temperature * (y[i] + 1) : 0.0) + pressure);
+    holes = holes || hole;
+  }
+  if (!holes) return phi;
+  const CTransform transform(dual.grid);
+  const Vector closed = transform(transform(phi));
+  for (Index i = 0; i < y.size(); ++i) {
+    if (phi[i] == -infinity) phi[i] = closed[i];
+  }
+  return phi;
+}
+
+}  // namespace
+
+std::string EntropicStep::uncertified(const std::shared_ptr<const Grid>& grid) const {
+  return why_uncertified(energy_, *grid, GridEnergy(energy_, grid).potential(), options_.interaction);
+}
+
 StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h, const Vector& guess) {
   check_positive("entropic_step", "step size h", h);
   if (from.dimension() == 0) throw DomainError("entropic_step: the start is empty");
   const Grid& grid = from.grid();
-  const double gib = 200 * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
+  const bool certified = options_.certificate == EntropicCertificate::dual_bounds;
+  const double gib = (certified ? 400 + 50 * std::ldexp(1.0, grid.dimension()) : 300) * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
   if (gib > options_.memory_limit) throw DomainError(fmt::format("entropic_step: {:.3g} cells would take about {:.1f} GiB, but memory_limit is {:g}", static_cast<double>(grid.size()), gib, options_.memory_limit));
   double epsilon = options_.epsilon;
   if (epsilon == 0) epsilon = chosen_epsilon(from, options_.bias_target);
@@ -600,9 +661,10 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   double radius = default_radius;
   Vector potential = w.energy().potential();
   Vector acting = interacts ? w.energy().interaction(options_.interaction == InteractionScheme::semi_implicit ? from.values() : density) : Vector();
-  Vector logarithm(n), coarser;
+  Vector logarithm;
   const auto take_logarithm = [&](const Vector& v) {
-    for (Index i = 0; i < n; ++i) logarithm[i] = v[i] > 0 ? std::log(v[i]) : -infinity;
+    logarithm.resize(v.size());
+    for (Index i = 0; i < v.size(); ++i) logarithm[i] = v[i] > 0 ? std::log(v[i]) : -infinity;
   };
   take_logarithm(density);
 
@@ -611,6 +673,13 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   for (int outer = 0; outer < outers; ++outer) {
     ++report_.outer_iterations;
     const Vector linear = interacts ? Vector(potential + acting) : potential;
+    // Coarser problems first, each the start of the next: larger epsilons down by fours, then the coarsest grid that epsilon itself allows. Their solutions
+    // need not be good: where one fails, the next begins with what there is.
+    struct Stage {
+      double epsilon, reach;
+      Grid grid;
+    };
+    std::vector<Stage> stages;
     if (outer == 0) {
       w.set_problem(h, epsilon, radius, linear);
       int level = 0;
@@ -621,43 +690,83 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
           stiff /= 4;
         }
       }
-      double level_radius = default_radius;
-      while (level >= 0) {
+      for (; level >= 0; --level) {
         const double here = epsilon * std::pow(4.0, level);
-        w.set_problem(h, here, level > 0 ? level_radius : radius, linear);
-        if (!w.start_from(logarithm)) {
+        const Grid coarse = coarsened(grid, here);
+        if (level > 0 || 5 * coarse.size() <= 2 * n) stages.push_back({here, default_radius, coarse});
+      }
+    }
+    double reach = default_radius;
+    Vector before;  // log rho of the last larger epsilon
+    const Grid* before_grid = nullptr;
+    Vector congested, scaling;
+    for (std::size_t k = 0; k < stages.size(); ++k) {
+      const Stage& stage = stages[k];
+      Work& c = stage.grid == grid ? w : w.coarser(stage.grid);
+      const int applied = w.applications, stepped = w.newton_steps;
+      const double next_epsilon = k + 1 < stages.size() ? stages[k + 1].epsilon : epsilon;
+      const Grid& next_grid = k + 1 < stages.size() ? stages[k + 1].grid : grid;
+      c.applications = c.newton_steps = 0;
+      c.set_start(sampled(grid, stage.grid, from.values()));
+      const Vector acts = interpolated(grid, stage.grid, linear);
+      if (k == 0) {
+        density = sampled(grid, stage.grid, density);
+        take_logarithm(density);
+      }
+      c.congestion = congested;
+      const double goal = std::max(options_.tolerance, stage.epsilon > epsilon ? 1e-4 : 1e-5);
+      Status reached = Status::not_run;
+      for (;; reach = std::min(2 * reach, largest_radius)) {
+        c.set_problem(h, stage.epsilon, reach, acts);
+        if (!c.start_from(logarithm)) break;
+        reached = c.maximise(goal, limit);
+        // Where it fails the plan may need a longer reach: without it the dual is unbounded.
+        if (reached == Status::converged || reach >= largest_radius || c.applications >= limit) break;
+      }
+      w.applications = applied + c.applications;
+      w.newton_steps = stepped + c.newton_steps;
+      Vector better = reached == Status::converged ? c.y : logarithm;
+      if (reached == Status::converged) {
+        c.keep_congestion();
+        if (next_epsilon < stage.epsilon) {
+          // How far mass moves is seen here already, blurred by twice the next level's deviation: the reach of all but 0.3 % of it, and 2.5 deviations.
+          double next = default_radius;
+          while (next < largest_radius && 0.5 * (next - 2.5) < reach && c.mass_beyond(0.5 * (next - 2.5)) > 3e-3) next = std::min(1.15 * next, largest_radius);
+          reach = next;
+          // log rho is a + b epsilon^2 + ...: extrapolated from this level and the one before to the next.
+          if (before.size() > 0) {
+            const Vector last = interpolated(*before_grid, stage.grid, before);
+            for (Index i = 0; i < last.size(); ++i) {
+              // epsilon^2 falls by 16 from level to level: the next change is a sixteenth of the last.
+              const double change = (c.y[i] - last[i]) / 16;
+              if (std::abs(change) < 1) better[i] += change;
+            }
+          }
+          before = c.y;
+          before_grid = &stage.grid;
+        }
+      }
+      scaling = reached == Status::converged && next_epsilon == stage.epsilon ? interpolated(stage.grid, next_grid, c.log_b) : Vector();
+      logarithm = interpolated(stage.grid, next_grid, better);
+      congested = c.congestion.size() > 0 ? interpolated(stage.grid, next_grid, c.congestion) : Vector();
+    }
+    radius = std::max(radius, reach);
+    w.set_problem(h, epsilon, radius, linear);
+    w.congestion = congested;
+    if (outer == 0) {
+      for (;; radius = std::min(2 * radius, largest_radius)) {
+        w.set_problem(h, epsilon, radius, linear);
+        if (scaling.size() > 0) {
+          for (Index i = 0; i < n; ++i) w.log_b[i] = w.shifted[i] == obstacle ? -infinity : scaling[i];
+        }
+        if (!(scaling.size() > 0 ? w.start_from_scaling() : w.start_from(logarithm))) {
           status = Status::not_finite;
           break;
         }
-        // A coarser level is as good as its bias; 1e-3 of mass is below it.
-        status = w.maximise(level > 0 ? std::max(1e-3, options_.tolerance) : options_.tolerance, limit);
-        if (status != Status::converged) {
-          // The plan may need a longer reach: without it the dual is unbounded.
-          double& reach = level > 0 ? level_radius : radius;
-          if (reach >= largest_radius || w.applications >= limit) break;
-          reach = std::min(2 * reach, largest_radius);
-          continue;
-        }
-        if (level == 0) break;
-        // How far mass moves is seen here already, blurred by twice the next level's deviation: the reach of all but 0.3 % of it, and 2.5 deviations.
-        double next = default_radius;
-        while (next < largest_radius && 0.5 * (next - 2.5) < level_radius && w.mass_beyond(0.5 * (next - 2.5)) > 3e-3) next = std::min(1.15 * next, largest_radius);
-        (level == 1 ? radius : level_radius) = next;
-        // log rho is a + b epsilon^2 + ...: extrapolated from this level and the one before to the next.
-        logarithm = w.y;
-        w.keep_congestion();
-        if (coarser.size() > 0) {
-          for (Index i = 0; i < n; ++i) {
-            // epsilon^2 falls by 16 from level to level: the next change is a sixteenth of the last.
-            const double change = (w.y[i] - coarser[i]) / 16;
-            if (std::abs(change) < 1) logarithm[i] += change;
-          }
-        }
-        coarser = w.y;
-        --level;
+        status = w.maximise(options_.tolerance, limit);
+        if (status == Status::converged || radius >= largest_radius || w.applications >= limit) break;
       }
     } else {
-      w.set_problem(h, epsilon, radius, linear);
       status = w.maximise(options_.tolerance, limit);
     }
     // Grow the kernel until what moves fits inside it. Mass beyond its edge cannot be seen; from two distances before it the tail, which falls
@@ -689,6 +798,23 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.iterations = (w.applications + 1) / 2;
   result.status = status;
   result.residual = w.violation;
+  if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
+    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do, as long as
+    // two of them agree to a tenth of the mass and the expansion's last term is at most a tenth of W2^2.
+    EntropicStepOptions larger = options_;
+    larger.bias = BiasEstimate::two_epsilons;
+    for (larger.epsilon = 4 * epsilon; larger.epsilon < largest_level(grid); larger.epsilon *= 4) {
+      EntropicStep other(energy_, larger);
+      auto next = other.advance(from, h, guess);
+      if (!is_success(next.status)) continue;
+      const double last = 0.125 * larger.epsilon * larger.epsilon * (fisher_information(grid, from.values()) + fisher_information(grid, next.measure.values()));
+      if (!(other.report_.bias <= 0.1 && last <= 0.1 * next.w2_moved * next.w2_moved)) break;
+      report_ = other.report_;
+      report_.raised = true;
+      work_ = other.work_;
+      return next;
+    }
+  }
   if (!std::isfinite(w.mass) || !(w.mass > 0.5)) {
     if (is_success(status)) result.status = Status::not_finite;
     return result;
@@ -696,6 +822,19 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   // The second marginal's mass differs from one by at most the residual; a density has mass one.
   Vector values = w.rho / w.mass;
   values /= values.sum() * volume;
+  if (const auto* part = energy_.congestion()) {
+    // Scaling may lift full cells above rho_max by the residual: what is cut there goes to the others in proportion, which converges geometrically.
+    for (int k = 0; k < 50 && values.maxCoeff() > part->max_density; ++k) {
+      double full = 0, rest = 0;
+      for (double& v : values) {
+        v = std::min(v, part->max_density);
+        (v == part->max_density ? full : rest) += v;
+      }
+      const double factor = (1 / volume - full) / rest;
+      if (!(rest > 0) || !(factor >= 1)) break;
+      for (double& v : values) v = v == part->max_density ? v : v * factor;
+    }
+  }
   result.measure = GridDensity(from.grid_ptr(), std::move(values));
   const Vector& rho = result.measure.values();
   double cost = 0;
@@ -708,10 +847,31 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.w2_moved = std::sqrt(std::max(0.0, squared));
   result.energy = w.energy().value(rho);
   result.objective = result.energy.total + result.w2_moved * result.w2_moved / (2 * h);
+  if (certified) {
+    const Vector linear = interacts ? Vector(potential + acting) : potential;
+    report_.uncertified = why_uncertified(energy_, grid, linear, options_.interaction);
+    if (report_.uncertified.empty()) {
+      JkoDual dual(energy_, from, linear, h, options_.threads);
+      const Vector phi = dual_potential(dual, w.y);
+      Vector best = phi, gradient;
+      report_.dual_value = dual.evaluate(phi, gradient) * volume / h;
+      const double rounding = (rho - dual.density).cwiseAbs().sum() * volume;
+      const DualAscentResult ascent = dual_ascent(dual, best, {std::numeric_limits<double>::min(), options_.certificate_iterations});
+      const JkoBounds bounds = jko_bounds(dual, best, ascent.value);
+      report_.best_dual_value = bounds.dual_value;
+      report_.primal_value = bounds.primal_value;
+      report_.l1_feasible = (rho - dual.pushed).cwiseAbs().sum() * volume;
+      result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
+      // From the result's own potential, or from the better one by the triangle inequality.
+      if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
+      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) result.w2_bound = std::sqrt(2 * h * result.gap / (1 + h * convexity->kappa));
+    }
+  }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {
     EntropicStepOptions doubled = options_;
     doubled.epsilon = 2 * epsilon;
     doubled.bias = BiasEstimate::none;
+    doubled.certificate = EntropicCertificate::none;
     EntropicStep other(energy_, doubled);
     const auto coarser = other.advance(from, h, rho);
     if (is_success(coarser.status)) report_.bias = l1_distance(coarser.measure, result.measure) / 3;
@@ -761,7 +921,7 @@ Matrix EntropicStep::tangent(const ConstMatrixRef& from_tangent, const ConstMatr
       Vector drive = (1 - w.damping.array()) * force.array();
       if (enters) drive.array() += w.damping.array() * entering.array();
       source = start + w.pulled_back(drive);
-      w.solve(source, 1e-10, 1000, x);
+      w.solve(source, 1e-10, 0, 1000, x);
       w.average_over_plan(x);
       Vector response = w.average;
       if (enters) response += entering;

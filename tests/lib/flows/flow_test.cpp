@@ -1,5 +1,8 @@
+#include <jko/core/error.hpp>
 #include <jko/flows/flow.hpp>
 #include <jko/models/families.hpp>
+#include <jko/models/formula.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
@@ -114,4 +117,28 @@ TEST_CASE("sensitivities agree with central differences of the whole flow") {
       CHECK((difference - tangent.col(j)).cwiseAbs().maxCoeff() < 1e-6);
     }
   }
+}
+
+TEST_CASE("a back-and-forth flow carries its certificates, decreases the energy and refuses sensitivities") {
+  const auto grid = std::make_shared<const Grid>(Grid{Vector{{-3.0}}, Vector{{3.0}}, {96}});
+  const double kappa = 1.5, beta = 2, h = 0.1;
+  FreeEnergy energy(Model(formula("k/2*x^2"), Vector{{kappa}}, beta));
+  energy.assume_convexity({kappa, true, "Psi'' = k"});
+  const BackAndForthStep step(energy, {.tolerance = 1e-7});
+  const auto start = GridDensity::gaussian(grid, Vector{{0.5}}, Matrix{{0.3}});
+  const auto result = Flow<BackAndForthStep>(step, start, {.h = h, .steps = 8}).run();
+  REQUIRE(result.status == Status::converged);
+  double before = std::numeric_limits<double>::infinity(), distance = 0;
+  for (const FlowRecord& r : result.records) {
+    CHECK(r.step.gap >= 0);
+    CHECK(r.step.w2_bound == std::sqrt(2 * h * r.step.gap / (1 + h * kappa)));
+    CHECK(r.step.energy.total < before);
+    before = r.step.energy.total;
+    distance = r.step.w2_bound + distance / (1 + h * kappa);  // steps contract by 1/(1 + h kappa)
+  }
+  // The exact means decay by 1/(1 + h kappa) a step, and a mean moves by no more than W2. The certificate speaks of the discrete step: its mean differs by the
+  // excess of the discrete transport, third order in the width 1/16, which eight steps add up.
+  const double exact = 0.5 * std::pow(1 + h * kappa, -8);
+  CHECK(std::abs(result.final_state().measure.mean()[0] - exact) <= distance + 8 * std::pow(1.0 / 16, 3));
+  CHECK_THROWS_AS(Flow<BackAndForthStep>(step, start, {.h = h, .steps = 2, .sensitivity = Sensitivity::shared}), DomainError);
 }

@@ -3,6 +3,7 @@
 #include <jko/flows/flow.hpp>
 #include <jko/models/families.hpp>
 #include <jko/models/formula.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/gaussian_step.hpp>
 
@@ -263,6 +264,58 @@ TEST_CASE("three dimensions, several threads and a row of single cells") {
   CHECK((thin.measure.values() - flat.measure.values()).cwiseAbs().maxCoeff() < 1e-4);  // epsilon differs: Fisher information per dimension
 }
 
+TEST_CASE("coarser grids give a start only: the result and its accuracy do not depend on them") {
+  // Cells that halve, that no ratio divides, and periodic ones: from coarser grids, and from a density near the solution on the grid alone. Both solve the first
+  // marginal's equation to the tolerance, and an L1 change of that marginal changes rho by at most A = 1/2 + h/(epsilon beta) times as much.
+  const double variance = 0.0036, tau = 5e-4, epsilon = 1.3e-4, tolerance = 1e-9;
+  FreeEnergy energy;
+  energy.add_entropy(1);
+  for (const auto& [cells, boundary] : {std::pair{Index{128}, Boundary::no_flux}, {Index{127}, Boundary::no_flux}, {Index{128}, Boundary::periodic}, {Index{127}, Boundary::periodic}}) {
+    CAPTURE(cells);
+    const auto grid = std::make_shared<const Grid>(Grid{Vector::Zero(2), Vector::Ones(2), {cells, cells}, boundary});
+    const auto from = normal(grid, 0.5, variance), near = normal(grid, 0.5, heat(variance, tau));
+    EntropicStep step(energy, {.epsilon = epsilon, .tolerance = tolerance});
+    const auto cascade = step.advance(from, tau), direct = step.advance(from, tau, near.values());
+    REQUIRE(cascade.status == Status::converged);
+    REQUIRE(direct.status == Status::converged);
+    CHECK(l1_distance(cascade.measure, direct.measure) <= 2 * tolerance * (0.5 + tau / epsilon));
+  }
+}
+
+TEST_CASE("where mass moves too far for the chosen epsilon a larger one is taken, and said") {
+  // The mean of the minimiser is (m + h k c)/(1 + h k) whatever epsilon: the plan's cost separates it. The kernel's edge may cut off bias_target of the mass, the
+  // tails, which move at most 4/5 of the 2.6 to the far wall; those beyond the walls, 5.2 deviations away, hold 2e-7.
+  const auto grid = std::make_shared<const Grid>(Grid{Vector{{-2.0, -1.5}}, Vector{{2.0, 1.5}}, {128, 96}});
+  FreeEnergy energy;
+  energy.add_potential(formula("k/2*((x1-0.6)^2+x2^2)", 2), Vector{{4.0}}).add_entropy(2);
+  const auto from = GridDensity::gaussian(grid, Vector{{0.3, -0.2}}, Matrix::Identity(2, 2) / 16);
+  EntropicStep step(energy);
+  const auto far = step.advance(from, 1);
+  REQUIRE(far.status == Status::converged);
+  CHECK(step.report().raised);
+  CHECK(step.report().bias <= 0.1);
+  CHECK(step.report().epsilon == 4 * chosen_epsilon(from, EntropicStepOptions{}.bias_target));
+  CHECK((far.measure.mean() - Vector{{0.54, -0.04}}).norm() <= 2.1 * EntropicStepOptions{}.bias_target);
+  (void)step.advance(from, 0.01);
+  CHECK_FALSE(step.report().raised);
+  // An epsilon that was asked for is kept, and its failure is the status.
+  EntropicStep fixed(energy, {.epsilon = chosen_epsilon(from, EntropicStepOptions{}.bias_target)});
+  CHECK_FALSE(is_success(fixed.advance(from, 1).status));
+  CHECK_FALSE(fixed.report().raised);
+}
+
+TEST_CASE("a congested density stays at or below its bound, to the bit") {
+  const auto grid = std::make_shared<const Grid>(Grid{Vector{{-2.0, -1.5}}, Vector{{2.0, 1.5}}, {128, 96}});
+  const double top = 1.2;
+  FreeEnergy energy;
+  energy.add_potential(formula("2*(x1-0.6)^2 + 2*x2^2", 2), Vector(0)).add_entropy(2).add_congestion(top);
+  const auto result = EntropicStep(energy, {.bias_target = 1e-3}).advance(GridDensity::gaussian(grid, Vector{{0.3, -0.2}}, Matrix::Identity(2, 2) / 16), 0.05);
+  REQUIRE(result.status == Status::converged);
+  CHECK(result.measure.values().maxCoeff() <= top);
+  CHECK(result.measure.values().maxCoeff() >= top * (1 - 1e-7));  // the default tolerance of the mass
+  CHECK(std::isfinite(result.objective));
+}
+
 TEST_CASE("a uniform density at no-flux walls stays") {
   const auto grid = box({40, 25}, 0, 1);
   EntropicStep step(heat_energy());
@@ -322,4 +375,95 @@ TEST_CASE("bad input is refused or reported") {
   const auto early = EntropicStep(heat_energy(), {.tolerance = 1e-13, .max_iterations = 2}).advance(start, 1e-3);
   CHECK(early.status == Status::iteration_limit);
   CHECK(early.measure.values().allFinite());
+}
+
+TEST_CASE("certificates hold against the back-and-forth step, which solves the same discrete problem, and are sharp") {
+  const auto grid = std::make_shared<const Grid>(Grid{Vector::Constant(2, -0.7), Vector::Constant(2, 0.7), {64, 56}});
+  const auto from = GridDensity::gaussian(grid, Vector{{0.05, -0.1}}, Matrix{{0.02, 0.005}, {0.005, 0.015}});
+  FreeEnergy energy;
+  energy.add_potential(formula("2*x1^2 + x2^4 + 0.3*sin(5*x1*x2)", 2), Vector(0)).add_entropy(2);
+  energy.assume_convexity({.kappa = -5, .proven = false, .reason = "for the formula of w2_bound"});
+  const double h = 0.01;
+  BackAndForthStep tight(energy, {.tolerance = 1e-7});
+  const auto best = tight.advance(from, h);
+  REQUIRE(tight.report().l1_bound < 5e-6);  // a fiftieth of the smallest distance below
+  for (const double epsilon : {6.5e-4, 2e-3}) {
+    for (const int iterations : {0, 2, 6}) {
+      CAPTURE(epsilon);
+      CAPTURE(iterations);
+      EntropicStep step(energy, {.epsilon = epsilon, .certificate = EntropicCertificate::dual_bounds, .certificate_iterations = iterations});
+      const auto result = step.advance(from, h);
+      REQUIRE(result.status == Status::converged);
+      const EntropicReport& report = step.report();
+      CHECK(report.uncertified.empty());
+      const double distance = l1_distance(result.measure, best.measure), rounding = 1e-12 * std::abs(report.dual_value);
+      CHECK(distance <= report.l1_bound + tight.report().l1_bound);
+      CHECK(report.dual_value <= report.best_dual_value + rounding);
+      CHECK(report.best_dual_value <= tight.report().primal_value + rounding);
+      CHECK(report.primal_value >= tight.report().dual_value - rounding);
+      CHECK(result.gap == doctest::Approx(report.primal_value - report.dual_value).epsilon(1e-9));
+      CHECK(result.w2_bound == doctest::Approx(std::sqrt(2 * h * result.gap / (1 - 5 * h))).epsilon(1e-12));
+      // The gap is at least what the result's potential really lacks, and after six iterations no more than that by a tenth: a bound ten times as sharp would be wrong.
+      const double lacks = tight.report().dual_value - report.dual_value;
+      CHECK(result.gap >= lacks - rounding);
+      if (iterations == 6) {
+        CHECK(result.gap < 1.1 * lacks);
+        CHECK(report.l1_bound < 2 * distance);  // the triangle inequality adds what the ascent has left: 1e-4 to 3e-4 here
+      }
+    }
+  }
+}
+
+TEST_CASE("certificates: a semi-implicit interaction is the potential it makes, porous media have a gap, and what has none says why") {
+  const auto grid = box({40, 36}, -1, 1);
+  const auto from = GridDensity::gaussian(grid, Vector{{0.2, -0.1}}, 0.04 * Matrix::Identity(2, 2));
+  const double h = 0.02, k = 3;
+  const EntropicStepOptions options{.interaction = InteractionScheme::semi_implicit, .certificate = EntropicCertificate::dual_bounds};
+  // k|x|^2/2 * mu = k/2 |x - mean|^2 + k/2 tr cov, the moments being those of the cells' centres: of cells with half a width^2/12 less.
+  const Vector mean = from.mean();
+  const double variance = from.covariance().trace() - (std::pow(grid->width(0), 2) + std::pow(grid->width(1), 2)) / 12;
+  FreeEnergy attracting, trapped;
+  attracting.add_entropy(1).add_interaction(formula("k/2*(x1^2+x2^2)", 2), Vector::Constant(1, k));
+  trapped.add_entropy(1).add_potential(formula("k/2*((x1-a)^2+(x2-b)^2)", 2), Vector{{k, mean[0], mean[1]}});
+  EntropicStep one(attracting, options), two(trapped, options);
+  const auto a = one.advance(from, h), b = two.advance(from, h);
+  REQUIRE(a.status == Status::converged);
+  // Rounding of values of size 10 through the ascent's few iterations; the gap is 1e-4 or more.
+  CHECK(std::abs(one.report().dual_value - two.report().dual_value - 0.5 * k * variance) < 1e-9);
+  CHECK(std::abs(a.gap - b.gap) < 1e-9);
+  CHECK(a.gap > 0);
+  CHECK(one.report().l1_bound == doctest::Approx(two.report().l1_bound).epsilon(1e-4));
+
+  FreeEnergy porous;
+  porous.add_porous_medium(0.1, 2);
+  EntropicStep medium(porous, options);
+  const auto c = medium.advance(GridDensity::from_density(grid, [](const ConstMatrixRef& x) { return Vector((0.25 - x.colwise().squaredNorm().array()).cwiseMax(0.0).transpose()); }), h);
+  REQUIRE(c.status == Status::converged);
+  BackAndForthStep exact(porous, {.tolerance = 1e-4});
+  const auto d = exact.advance(GridDensity::from_density(grid, [](const ConstMatrixRef& x) { return Vector((0.25 - x.colwise().squaredNorm().array()).cwiseMax(0.0).transpose()); }), h);
+  CHECK(medium.report().dual_value <= exact.report().primal_value);
+  CHECK(medium.report().primal_value >= exact.report().dual_value);
+  CHECK(l1_distance(c.measure, d.measure) <= medium.report().l1_bound + exact.report().l1_bound);
+
+  const auto reason = [&](FreeEnergy f, const std::shared_ptr<const Grid>& on, InteractionScheme scheme = InteractionScheme::implicit_outer) {
+    EntropicStep step(std::move(f), {.interaction = scheme, .certificate = EntropicCertificate::dual_bounds});
+    const auto result = step.advance(GridDensity(on, from.values()), 1e-3);
+    CHECK(result.status == Status::converged);
+    CHECK(std::isnan(result.gap));
+    CHECK(std::isnan(result.w2_bound));
+    CHECK(std::isnan(step.report().l1_bound));
+    return step.report().uncertified;
+  };
+  Grid torus = *grid;
+  torus.boundary = Boundary::periodic;
+  CHECK(reason(heat_energy(), std::make_shared<const Grid>(torus)).find("periodic") != std::string::npos);
+  CHECK(reason(attracting, grid).find("implicit interaction") != std::string::npos);
+  FreeEnergy crowd = heat_energy(), fast, corner = heat_energy();
+  crowd.add_congestion(10);
+  fast.add_entropy(1).add_porous_medium(0.1, 0.9);
+  corner.add_potential(std::make_shared<Corner>(), Vector(0));
+  CHECK(reason(crowd, grid).find("congestion") != std::string::npos);
+  CHECK(reason(fast, grid).find("m < 1") != std::string::npos);
+  CHECK(reason(corner, grid).find("obstacles") != std::string::npos);
+  CHECK_THROWS_AS(EntropicStep(heat_energy(), {.certificate_iterations = -1}), DomainError);
 }

@@ -4,7 +4,6 @@
 
 #include <jko/analysis/functional_inequalities.hpp>
 #include <jko/core/random.hpp>
-#include <jko/models/convexity.hpp>
 #include <jko/energies/slope.hpp>
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/quantile_step.hpp>
@@ -92,7 +91,7 @@ Decay observe(const Case& which, Index cells, double h, int steps) {
   for (int k = 0; k < steps; ++k) states.push_back(rho = step.advance(rho, h).measure);
   // The minimiser by further steps: after 60 of the largest admissible size nothing moves.
   auto pi = rho;
-  const double large = which.convexity < 0 ? 0.9 / -which.convexity : 100 / which.convexity;
+  const double large = which.convexity < 0 ? 0.9 / -which.convexity : std::min(100 / which.convexity, 1e4);
   for (int k = 0; k < (which.convexity < 0 ? 400 : 60); ++k) pi = step.advance(pi, large).measure;
   const double minimum = step.energy_value(pi).total;
   Decay out;
@@ -218,10 +217,7 @@ void add_entropy(StudyResult& result, const std::vector<Case>& list, Index cells
 /// The user's own model (--set).
 StudyResult own_functional_inequalities(const StudyOptions& options) {
   const OwnCase own = own_cases(options, {}).front();
-  FreeEnergy energy(own.grid.model);
-  if (!energy.convexity()) {
-    energy.assume_convexity(convexity_on(own.grid.model.potential(), own.grid.model.theta(), Vector::Constant(1, own.grid.lower), Vector::Constant(1, own.grid.upper)));
-  }
+  const FreeEnergy energy = own.energy();
   const double kappa = energy.convexity()->kappa;
   StudyResult result;
   result.description = own.text + fmt::format(": functional inequalities on random measures, the best constants, and the decay of JKO and of the Fokker-Planck equation. kappa = {:.4g} ({}{}).", kappa,
@@ -237,6 +233,10 @@ StudyResult own_functional_inequalities(const StudyOptions& options) {
   result.checks = functional_inequalities(step, measures, find_minimiser(step, start), "own");
   const std::vector<Case> list{{"own", own.name, own.grid.model, own.grid.lower, own.grid.upper, kappa, 0, own.mean + 0.37 * std::sqrt(own.variance), own.variance}};
   result.notes.push_back("The decays start a little to the right of your start (by 0.37 standard deviations): a symmetric start in a symmetric potential would never see the slowest mode.");
+  if (!own.unresolved.empty()) {
+    result.checks.push_back(inconclusive("own-rates", "rates of pi, and the decay of JKO and of the Fokker-Planck equation", "theory.md d1, d5", own.why_unresolved()));
+    return result;
+  }
   if (kappa > -4) add_rates(result, list, own.grid.cells);  // steps of 0.2 must have one minimiser
   else result.notes.push_back(fmt::format("The decay of JKO is left out: with kappa = {:.4g} steps of h = 0.2 may have several minimisers.", kappa));
   add_entropy(result, list, own.grid.cells);

@@ -1,15 +1,17 @@
 #include "ou_case.hpp"
+#include "flow_figures.hpp"
 #include "own_case.hpp"
 #include "studies.hpp"
 
 #include <jko/analysis/flow_inequalities.hpp>
 #include <jko/analysis/step_inequalities.hpp>
 #include <jko/core/random.hpp>
-#include <jko/models/convexity.hpp>
 #include <jko/energies/slope.hpp>
 #include <jko/flows/richardson.hpp>
 #include <jko/reference/ornstein_uhlenbeck.hpp>
+#include <jko/measures/convert.hpp>
 #include <jko/steps/gaussian_step.hpp>
+#include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 
 #include <fmt/format.h>
@@ -18,12 +20,9 @@
 #include <cmath>
 
 namespace jko::validation {
-namespace {
-
 using namespace analysis;
 
-/// Adds the checks that the case's assumptions allow; the others become one note, with the reason.
-void add(StudyResult& result, const std::vector<Check>& checks) {
+void add_claimed(StudyResult& result, const std::vector<Check>& checks) {
   std::string left_out, reason;
   for (const auto& check : checks) {
     if (check.verdict == Verdict::inconclusive) {
@@ -36,14 +35,13 @@ void add(StudyResult& result, const std::vector<Check>& checks) {
   if (!left_out.empty()) result.notes.push_back(fmt::format("Not claimed: {} ({}).", left_out, reason));
 }
 
-void add_row(Table& table, const std::string& what, const FlowTrace& trace) {
+void add_trace_row(Table& table, const std::string& what, const FlowTrace& trace) {
   double residual = 0, certificate = 0;
   for (const auto& step : trace.steps) residual = std::max(residual, step.residual), certificate = std::max(certificate, step.w2_bound);
   table.rows.push_back({what, trace.measure, fmt::format("{:.4g}", trace.convexity->kappa), fmt::format("{:g}", trace.steps.front().h), fmt::format("{}", trace.steps.size()), fmt::format("{:.1e}", residual),
                         fmt::format("{:.1e}", certificate), std::isfinite(trace.minimiser_error) ? fmt::format("{:.1e}", trace.minimiser_error) : "none"});
 }
 
-/// Decay of distance, slope and energy: measured points and the theorem's lines, each relative to its start.
 Figure decay_figure(const std::string& id, const std::string& caption, const FlowTrace& trace) {
   Figure figure{id, caption, "step k", "relative to k = 0", false, true, {}};
   const double q = 1 + trace.convexity->kappa * trace.steps.front().h;
@@ -61,6 +59,8 @@ Figure decay_figure(const std::string& id, const std::string& caption, const Flo
   figure.series = {once, twice, distance, slope, energy};
   return figure;
 }
+
+namespace {
 
 /// Left over right side of the one-step inequalities along a flow: at most 1, and how far below says what the theorem gives away.
 Figure ratio_figure(const FlowTrace& trace) {
@@ -141,10 +141,7 @@ StudyResult own_inequalities(const StudyOptions& options) {
   const OwnCase own = own_cases(options, {}).front();
   const int steps = 30;
   const double h = own.grid.t / steps;
-  FreeEnergy energy(own.grid.model);
-  if (!energy.convexity()) {
-    energy.assume_convexity(convexity_on(own.grid.model.potential(), own.grid.model.theta(), Vector::Constant(1, own.grid.lower), Vector::Constant(1, own.grid.upper)));
-  }
+  const FreeEnergy energy = own.energy();
   const QuantileStep step(energy);
   const auto start = QuantileFunction::gaussian(own.mean, own.variance, own.grid.cells, 6);
   const auto minimum = find_minimiser(step, start);
@@ -154,11 +151,16 @@ StudyResult own_inequalities(const StudyOptions& options) {
   result.description = own.text + fmt::format(": {} JKO steps of h = {:g} by quantile functions on {} cells, and every inequality of the page docs/methods/inequalities.md. Inconclusive checks say which assumption failed.", steps, h, own.grid.cells);
   result.checks = flow_inequalities(trace, "own");
   result.checks.push_back(evolution_variational_inequality(step, {states.front(), states.back()}, h, random_quantiles(start, 100, options.seed), "own"));
+  {
+    // The Lipschitz estimate needs the maximum principle of labelled particles with the spacing entropy: the same energy, the start's cells as particles.
+    const ParticleStep particles(energy, {.energy = {.entropy = ParticleEntropy::spacing}, .tolerance = 1e-11});
+    result.checks.push_back(lipschitz_estimate(trace_flow(particles, to_particles(start).measure, h, steps), "own"));
+  }
   const double unit = 1 / std::sqrt(own.variance);
   result.checks.push_back(euler_lagrange(step, {states.front(), states.back()}, h, Matrix{{0.5 * unit, unit, 2 * unit}, {0, 1, 2}}, "own"));
   Table table{"cases", "The flow: largest residual eps_k of a step, largest W2 certificate h eps/(1 + kappa h), certificate of the minimiser.", {"case", "measure", "kappa", "h", "steps", "residual", "W2 certificate", "minimiser"}, {}};
   if (trace.status == Status::converged) {
-    add_row(table, own.name, trace);
+    add_trace_row(table, own.name, trace);
     if (is_success(minimum.status)) result.figures.push_back(decay_figure("decay", "Decay of distance, slope and energy (points) and the theorem's rates (lines).", trace));
     result.figures.push_back(ratio_figure(trace));
   }
@@ -176,7 +178,7 @@ StudyResult inequalities(const StudyOptions& options) {
   const Index cells = quick ? 200 : 1000;
   StudyResult result;
   result.description = fmt::format(
-      "Energy descent (a1, a2), Euler-Lagrange (a3), discrete EVI (b1), a-priori error (b3), slopes (b4), contraction (b5), decay (d5) and regularisation (d6) along JKO flows of {} steps: Ornstein-Uhlenbeck (Gaussian, "
+      "Energy descent (a1, a2), Euler-Lagrange (a3), discrete EVI (b1), a-priori error (b3), slopes (b4), contraction (b5), decay (d5), regularisation (d6) and the Lipschitz estimate (b9) along JKO flows of {} steps: Ornstein-Uhlenbeck (Gaussian, "
       "also a translate of the stationary law, where most inequalities are equalities), Ornstein-Uhlenbeck in the plane with a covariance that does not commute, x^2/2 + 0.3 cos(1.5 x) (kappa = 0.325) and the double "
       "well (kappa = -1) by quantile functions on {} cells. On quantile functions the inequalities hold exactly for the discrete problem, whose measures form a convex cone of a Hilbert space; so no "
       "tolerance contains a discretisation error, except in the Euler-Lagrange estimate. Tolerances are the steps' residuals, propagated through the proofs, the certificate of the minimiser, and rounding.", steps, cells);
@@ -186,18 +188,19 @@ StudyResult inequalities(const StudyOptions& options) {
   const auto ou_minimum = find_minimiser(ou, ou_case::start());
   const Gaussian translate(Vector{{ou_case::m0}}, Matrix{{1 / (ou_case::beta * ou_case::kappa)}});
   const FlowTrace of_ou = trace_flow(ou, ou_case::start(), 0.1, steps, ou_minimum), of_translate = trace_flow(ou, translate, 0.1, steps, ou_minimum);
-  add(result, flow_inequalities(of_ou, "ou"));
-  add(result, flow_inequalities(of_translate, "ou-translate"));
-  add_row(table, "Ornstein-Uhlenbeck", of_ou);
-  add_row(table, "Ornstein-Uhlenbeck, translate", of_translate);
+  add_claimed(result, flow_inequalities(of_ou, "ou"));
+  add_claimed(result, flow_inequalities(of_translate, "ou-translate"));
+  result.checks.push_back(lipschitz_estimate(of_translate, "ou-translate"));
+  add_trace_row(table, "Ornstein-Uhlenbeck", of_ou);
+  add_trace_row(table, "Ornstein-Uhlenbeck, translate", of_translate);
 
   const Model plane_model(ornstein_uhlenbeck(2), Vector{{2, 0.3, 1, 0.1, -0.2}}, 1.5);
   const GaussianStep plane{FreeEnergy(plane_model)};
   const Gaussian plane_start(Vector{{1, -1}}, Matrix{{1.2, 0.4}, {0.4, 0.7}});
   std::vector<Gaussian> plane_states, plane_nu;
   const FlowTrace of_plane = trace_flow(plane, plane_start, 0.1, steps, find_minimiser(plane, plane_start), &plane_states);
-  add(result, flow_inequalities(of_plane, "ou-plane"));
-  add_row(table, "Ornstein-Uhlenbeck, plane", of_plane);
+  add_claimed(result, flow_inequalities(of_plane, "ou-plane"));
+  add_trace_row(table, "Ornstein-Uhlenbeck, plane", of_plane);
   for (int i = 0; i < targets; ++i) {
     RandomStream random(options.seed, "inequalities-plane", static_cast<std::uint64_t>(i));
     Matrix root(2, 2);
@@ -214,8 +217,8 @@ StudyResult inequalities(const StudyOptions& options) {
   std::vector<QuantileFunction> cosine_states, other_states;
   const auto cosine_minimum = find_minimiser(cosine, cosine_start);
   const FlowTrace of_cosine = trace_flow(cosine, cosine_start, 0.2, steps, cosine_minimum, &cosine_states);
-  add(result, flow_inequalities(of_cosine, "cosine"));
-  add_row(table, "quadratic plus cosine", of_cosine);
+  add_claimed(result, flow_inequalities(of_cosine, "cosine"));
+  add_trace_row(table, "quadratic plus cosine", of_cosine);
   const FlowTrace of_other = trace_flow(cosine, cosine_start.with_coordinates(2 * cosine_start.nodes().array() - 5), 0.2, steps, cosine_minimum, &other_states);
   Vector distances(steps + 1);
   for (Index k = 0; k <= steps; ++k) distances[k] = w2(cosine_states[static_cast<std::size_t>(k)], other_states[static_cast<std::size_t>(k)]);
@@ -223,19 +226,36 @@ StudyResult inequalities(const StudyOptions& options) {
   {
     // b3 for the discrete problem: its exact gradient flow by extrapolated implicit midpoint flows, whose error estimate is the reference's error.
     const auto r = richardson(cosine, cosine_start, {.scheme = Scheme::vim, .h = 0.05, .steps = 4 * steps, .keep_every = 4 * steps}, {.levels = 3}, options.observer);
-    if (is_success(r.status)) add(result, a_priori_error(of_cosine, w2(cosine_states.back(), r.states.back().measure), r.states.back().error, "cosine"));
+    if (is_success(r.status)) add_claimed(result, a_priori_error(of_cosine, w2(cosine_states.back(), r.states.back().measure), r.states.back().error, "cosine"));
     else result.notes.push_back("The reference flow of the a-priori bound on quadratic plus cosine failed: " + std::string(describe(r.status)));
   }
   const auto cosine_nu = random_quantiles(cosine_start, targets, options.seed);
   result.checks.push_back(evolution_variational_inequality(cosine, {cosine_states[0], cosine_states[10]}, 0.2, cosine_nu, "cosine"));
 
+  {
+    // b9: labelled particles with the spacing entropy, whose discrete energy has the maximum principle, from the minimiser moved by a bounded field.
+    const ParticleStep spacing(FreeEnergy(cosine_model), {.energy = {.entropy = ParticleEntropy::spacing}, .tolerance = 1e-12});
+    const auto rest = find_minimiser(spacing, to_particles(QuantileFunction::gaussian(0, 0.5, 100, 6)).measure);
+    const Particles start = rest.measure.with_coordinates(rest.measure.coordinates().unaryExpr([](double x) { return x + 0.8 + 0.3 * std::sin(1.3 * x); }));
+    const FlowTrace of_spacing = trace_flow(spacing, start, 0.2, steps, rest);
+    result.checks.push_back(lipschitz_estimate(of_spacing, "cosine"));
+    add_trace_row(table, "quadratic plus cosine, for b9", of_spacing);
+    Figure figure{"lipschitz", "Quadratic plus cosine, labelled particles, h = 0.2: sup|grad dF/drho| along the flow (points) and the Lipschitz estimate's bound with kappa = 0.325 (line).", "step k", "sup|grad dF/drho|", false, true, {}};
+    Series measured{"measured", Series::Style::points, {}, {}, {}, {}, 0}, bound{"bound", Series::Style::line, {}, {}, {}, {}, 1};
+    for (std::size_t k = 0; k < of_spacing.points.size(); ++k) {
+      measured.x.push_back(static_cast<double>(k)), measured.y.push_back(of_spacing.points[k].lipschitz);
+      bound.x.push_back(static_cast<double>(k)), bound.y.push_back(of_spacing.points[0].lipschitz * std::pow(1 + 0.2 * of_spacing.convexity->kappa, -static_cast<double>(k)));
+    }
+    figure.series = {bound, measured};
+    result.figures.push_back(std::move(figure));
+  }
   const Model well_model(double_well(), Vector{{1, 1, 0}}, 2);
   const QuantileStep well{FreeEnergy(well_model)};
   const auto well_start = QuantileFunction::gaussian(0.5, 0.3, cells, 6);
   std::vector<QuantileFunction> well_states;
   const FlowTrace of_well = trace_flow(well, well_start, 0.1, steps, {}, &well_states);
-  add(result, flow_inequalities(of_well, "double-well"));
-  add_row(table, "double well", of_well);
+  add_claimed(result, flow_inequalities(of_well, "double-well"));
+  add_trace_row(table, "double well", of_well);
   const auto well_nu = random_quantiles(well_start, targets, options.seed + 1);
   result.checks.push_back(evolution_variational_inequality(well, {well_states[0], well_states[10]}, 0.2, well_nu, "double-well"));
   result.checks.push_back(euler_lagrange(well, {well_states[0], well_states[3], well_states[10]}, 0.1, Matrix{{0.5, 1, 2, 4}, {0, 1, 2, 3}}, "double-well"));

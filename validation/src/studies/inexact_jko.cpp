@@ -1,3 +1,4 @@
+#include "own_case.hpp"
 #include "studies.hpp"
 
 #include <jko/analysis/inexact_jko.hpp>
@@ -77,6 +78,34 @@ void add_random_errors(StudyResult& result, std::uint64_t seed) {
     states.push_back(exact.with_coordinates(stretch * exact.nodes().array() + shift));
   }
   for (const Check& c : inexact_jko(trace_states(step, states, gamma, find_minimiser(step, states[0])), "random-cosine")) result.checks.push_back(c);
+}
+
+/// The user's own model (--set): steps spoiled in the same way, by a hundredth of the start's standard deviation.
+StudyResult own_inexact(const StudyOptions& options) {
+  const OwnCase own = own_cases(options, {}).front();
+  const FreeEnergy energy = own.energy();
+  StudyResult result;
+  result.description = own.text + fmt::format(": steps of gamma = {:g}, each spoiled by a random shift and stretch; the recursion c1 and the bound c2 with the first-order errors measured.", gamma);
+  QuantileStep step(energy);
+  std::vector<QuantileFunction> states{QuantileFunction::gaussian(own.mean, own.variance, own.grid.cells, 6)};
+  RandomStream random(options.seed, purpose, 1u << 20);
+  for (int k = 0; k < 60; ++k) {
+    const auto exact = step.advance(states.back(), gamma);
+    if (!is_success(exact.status) && exact.status != Status::stalled) {
+      result.checks.push_back(inconclusive("own-steps", "the recursion c1 and the bound c2", "Cheng2024, theory.md (c)", "a step failed: " + std::string(describe(exact.status))));
+      return result;
+    }
+    const double shift = 0.01 * std::sqrt(own.variance) * random.normal(), stretch = 1 + 0.01 * random.normal(), mean = exact.measure.mean()[0];
+    states.push_back(exact.measure.with_coordinates(stretch * (exact.measure.nodes().array() - mean) + mean + shift));
+  }
+  const FlowTrace trace = trace_states(step, states, gamma, find_minimiser(step, states[0]));
+  result.checks = inexact_jko(trace, "own");
+  Figure figure{"own-errors", "First-order errors of the spoiled steps.", "step n", "eps_n", false, true, {}};
+  Series points{"eps_n", Series::Style::points, {}, {}, {}, {}, 0};
+  for (std::size_t k = 0; k < trace.steps.size(); ++k) points.x.push_back(static_cast<double>(k + 1)), points.y.push_back(trace.steps[k].residual);
+  figure.series = {std::move(points)};
+  result.figures.push_back(std::move(figure));
+  return result;
 }
 
 /// c3 and c4 on a flow in the plane.
@@ -238,6 +267,7 @@ void add_block(StudyResult& result, const StudyOptions& options) {
 }  // namespace
 
 StudyResult inexact_jko(const StudyOptions& options) {
+  if (!options.settings.empty()) return own_inexact(options);
   StudyResult result;
   result.description =
       "JKO steps with a first-order error eps_n = |grad mu[p_{n+1}] + (Id - T)/gamma| (Cheng, Lu, Tan and Xie): the recursion and the bound W2^2(p_n, q) <= (1 + gamma lambda/2)^{-n} W2^2(p_0, q) + 4 eps^2/lambda^2 with "

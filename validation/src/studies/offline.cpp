@@ -149,6 +149,7 @@ void add_bands(StudyResult& result, const StudyOptions& options) {
 }  // namespace
 
 StudyResult offline(const StudyOptions& options) {
+  if (!options.settings.empty()) return offline_limits(options);  // the same claims for any potential
   const int replications = options.scale == Scale::quick ? 4000 : 10000;
   StudyResult result;
   result.description = fmt::format(

@@ -34,6 +34,7 @@ struct FlowTrace {
     double energy = std::numeric_limits<double>::quiet_NaN();
     double slope = std::numeric_limits<double>::quiet_NaN();
     double to_minimiser = std::numeric_limits<double>::quiet_NaN();  ///< W2(rho_k, minimiser)
+    double lipschitz = std::numeric_limits<double>::quiet_NaN();     ///< sup |grad dF/drho[rho_k]|; infinite where it grows
   };
   struct Step {  ///< from rho_{k-1} to rho_k
     double h = 0;
@@ -41,6 +42,7 @@ struct FlowTrace {
     double residual = std::numeric_limits<double>::quiet_NaN();   ///< eps of theory.md b7
     double gap = std::numeric_limits<double>::quiet_NaN();
     double w2_bound = std::numeric_limits<double>::quiet_NaN();
+    double residual_sup = std::numeric_limits<double>::quiet_NaN();  ///< the residual's largest length, not its L2 norm
   };
   Status status = Status::not_run;  ///< of the flow; a trace that is not converged decides nothing
   std::string measure;              ///< "Gaussian, d = 2", "quantile function, 400 cells", "200 labelled particles, d = 1"
@@ -51,9 +53,9 @@ struct FlowTrace {
   double minimum = std::numeric_limits<double>::quiet_NaN();
   double minimum_error = std::numeric_limits<double>::quiet_NaN();
   double minimiser_error = std::numeric_limits<double>::quiet_NaN();
-  double energy_rounding = 0;       ///< bounds of the rounding errors of one energy, distance and slope
-  double distance_rounding = 0;
-  double slope_rounding = 0;
+  /// Bounds of the errors of one energy, distance, slope and Lipschitz constant: rounding, and for densities on grids what refinement shows (grid_trace.hpp).
+  double energy_error = 0, distance_error = 0, slope_error = 0, lipschitz_error = 0;
+  std::string lipschitz_unknown;    ///< why the Lipschitz constants are NaN or infinite, where they are
 };
 
 /// Runs `steps` JKO steps of size h. `states`, where given, receives the measures rho_0, ..., rho_n.

@@ -11,6 +11,7 @@ struct BackAndForthStepOptions {
   /// Stops when int |rho_phi - q| dx <= tolerance: rho_phi the density of the potential phi, q the push-forward of the start (see below).
   double tolerance = 1e-6;
   int max_iterations = 200;  ///< of the ascent, >= 1
+  double memory_limit = 16;  ///< GiB; larger grids (bytes_per_cell below) are refused
   int threads = 1;           ///< >= 1; the bits do not depend on it
   void validate() const;
 };
@@ -38,7 +39,7 @@ struct BackAndForthReport {
 ///
 /// The discrete problem is min F(rho) + W_h(rho, mu)/h, W_h the cheapest split of the atoms mu over cells by the interpolation's weights
 /// (lib/src/transport/interpolated_transform.hpp). For it, D(phi) <= min <= J(q+) and KL(exact | rho_phi) <= beta (J(q+) - D(phi)). The distance of W_h from
-/// W2^2/2 is O(width^3) where the map is smooth; that of the minimisers is estimated by refinement. w2_bound applies b7's continuous statement to that gap.
+/// W2^2/2 is O(width^3) where the map is smooth; that of the minimisers is estimated by refinement. w2_bound applies b7's continuous statement to that gap, which is q+'s.
 /// Without entropy the energy is continued evenly to negative rho and the discrete problem minimises over both signs (push-forwards are positive, so the
 /// continuous problem is the same). The minimum over x in phi^c is exact where |x|^2/2 - phi is convex and searched within three cells of the lattice's elsewhere:
 /// there (mass that recedes from a wall) D(phi) was seen to exceed the true dual by up to 1e-9.
@@ -52,6 +53,9 @@ class BackAndForthStep {
   explicit BackAndForthStep(FreeEnergy energy, BackAndForthStepOptions options = {});
 
   [[nodiscard]] const FreeEnergy& energy() const { return energy_; }
+  [[nodiscard]] const BackAndForthStepOptions& options() const { return options_; }
+  /// What advance() holds at most: peak resident memory at 5e5 cells of 2-D and 4e5 of 3-D (473, 691; 1088 on a line of 1e6), and a tenth for the potential.
+  [[nodiscard]] static double bytes_per_cell(int dimension);
   void set_parameters(const ConstVectorRef& parameters);
   [[nodiscard]] EnergyValue energy_value(const GridDensity& measure) const;
   /// h > 0. Throws for periodic grids, another dimension, and potentials that are not finite at the cell centres.
@@ -59,7 +63,6 @@ class BackAndForthStep {
   [[nodiscard]] const BackAndForthReport& report() const { return report_; }
 
  private:
-  class Dual;
   FreeEnergy energy_;
   BackAndForthStepOptions options_;
   BackAndForthReport report_;

@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <memory>
+#include <string>
 
 namespace jko {
 
@@ -20,8 +21,14 @@ enum class BiasEstimate {
   two_epsilons,  ///< by a second solve with 2 epsilon: a third of the L1 distance of the two results, where the bias is of second order
 };
 
+/// Whether the result is certified by the dual of back_and_forth_step.hpp.
+enum class EntropicCertificate {
+  none,
+  dual_bounds,  ///< by a few iterations of that dual's ascent; where it does not apply, EntropicReport::uncertified says why
+};
+
 struct EntropicStepOptions {
-  /// Strength of the regularisation, in x^2; 0 chooses it (chosen_epsilon below).
+  /// Strength of the regularisation, in x^2; 0 chooses it (chosen_epsilon below; where that fails, 4, 16, ... times as much, see EntropicReport::raised).
   double epsilon = 0;
   /// L1 distance to the unregularised minimiser that a chosen epsilon aims at.
   double bias_target = 1e-5;
@@ -30,8 +37,10 @@ struct EntropicStepOptions {
   int max_iterations = 2000;     ///< pairs of kernel applications, >= 1
   InteractionScheme interaction = InteractionScheme::implicit_outer;
   BiasEstimate bias = BiasEstimate::none;
+  EntropicCertificate certificate = EntropicCertificate::none;
+  int certificate_iterations = 4;  ///< of the ascent, >= 0; more make the bounds sharper, none makes them wrong
   int max_outer = 50;            ///< outer iterations of the interaction, >= 1
-  double memory_limit = 16;      ///< GiB; larger grids (200 bytes a cell) are refused
+  double memory_limit = 16;      ///< GiB; larger grids (300 bytes a cell, measured; with a certificate 400 + 50 2^d) are refused
   int threads = 1;               ///< >= 1; the bits do not depend on it
   void validate() const;         ///< throws DomainError naming the field
 };
@@ -39,6 +48,8 @@ struct EntropicStepOptions {
 /// What the last advance() did beyond its StepReport.
 struct EntropicReport {
   double epsilon = 0;            ///< used
+  bool raised = false;           ///< epsilon is larger than chosen_epsilon(): mass moves too far for that one, and the bias may exceed bias_target. It is then
+                                 ///< estimated, asked for or not, and at most 0.1; where it would be more the first failure's status is returned
   double bias = std::numeric_limits<double>::quiet_NaN();  ///< estimated L1 distance to the unregularised minimiser, where asked for; for orders p < 2 in
                                                            ///< epsilon (fronts) it is 3/(2^p - 1) too small
   double radius = 0;             ///< of the truncated kernel, in standard deviations sqrt(epsilon)
@@ -46,6 +57,13 @@ struct EntropicReport {
   int newton_steps = 0;
   int outer_iterations = 0;      ///< of the interaction
   double interaction_residual = 0;  ///< L1 change of the density in the last outer iteration
+  // With a certificate; see "Certificate" at EntropicStep.
+  double dual_value = std::numeric_limits<double>::quiet_NaN();    ///< D(phi) at the result's own potential: a lower bound of min J
+  double best_dual_value = std::numeric_limits<double>::quiet_NaN();  ///< after the ascent
+  double primal_value = std::numeric_limits<double>::quiet_NaN();  ///< J(q+) after the ascent: an upper bound of min J
+  double l1_feasible = std::numeric_limits<double>::quiet_NaN();   ///< int |result - q| dx
+  double l1_bound = std::numeric_limits<double>::quiet_NaN();      ///< of int |result - exact| dx, by convexity of F in rho; NaN without entropy or for m != 2
+  std::string uncertified;       ///< why there is none, though asked for
 };
 
 /// Minimises over the second marginal rho of plans pi with first marginal `from`, density with respect to dx dy,
@@ -67,9 +85,18 @@ struct EntropicReport {
 /// 1/2 + h/(epsilon beta), so epsilon is lowered in steps by 4 from h/beta's size and log rho extrapolated in epsilon^2 to the next start.
 /// Scalings are kept as mantissas with one exponent a tile: no epsilon leaves double's range. `guess` in advance() replaces the lowering.
 ///
-/// residual is the L1 violation of the first marginal (not the L2 residual of step_result.hpp). gap and w2_bound are NaN: an upper bound of W2^2 needs a
-/// plan, and this one is blurred, its cost d epsilon/(2h) too high, which would bound nothing of interest. w2_moved corrects the plan's cost by the entropies and the Fisher terms above. Status: converged; iteration_limit;
-/// stalled where rounding stops it; not_finite where no mass of `from` can reach the allowed cells within the kernel's reach.
+/// residual is the L1 violation of the first marginal (not the L2 residual of step_result.hpp). w2_moved corrects the plan's cost by the entropies and the
+/// Fisher terms above. Status: converged; iteration_limit; stalled where rounding stops it; not_finite where no mass of `from` can reach the allowed cells
+/// within the kernel's reach.
+///
+/// Certificate (on request, else gap and w2_bound are NaN): the result's own first variation gives phi = -h (Psi + u'(rho)), a feasible point of the dual of the
+/// unregularised discrete problem min J = F + W_h(., from)/h of back_and_forth_step.hpp (W_h: transport with cubic splines between the cells, third order in the
+/// width), whose density rho_phi is the result. certificate_iterations of the dual's ascent give a better phi' and its push-forward q+ of `from`:
+/// D(phi) <= D(phi') <= min J <= J(q+). gap is J(q+) - D(phi), what the result's potential leaves of the dual, and KL(exact | result) <= beta gap. l1_bound is the lesser of
+/// what this proves and of int |result - rho_phi'| + (2 beta (J(q+) - D(phi')))^{1/2}. w2_bound = sqrt(2 h gap/(1 + h kappa)) is b7's bound of W2(q+, exact), q+ being within
+/// l1_feasible of the result: no cheap plan has exactly the result as its marginal. The bias of epsilon, the iteration's error and what the kernel cuts off are all in these
+/// bounds; the distance of the discrete problem from the continuous one is not. With a semi-implicit interaction the certified functional has W*from as a fixed potential;
+/// implicit interactions, congestion, m < 1, obstacles, and periodic boxes are not certified. Cost: docs/methods/entropic_step.md.
 ///
 /// Accuracy and cost: docs/methods/entropic_step.md. Wrong choice for the linear Fokker-Planck equation alone (reference/fokker_planck.hpp is cheaper)
 /// and where epsilon >= width^2 smears what matters (fronts: order 1.3 to 1.8 in epsilon); then prefer the back-and-forth step. Sources: [Peyre2015],
@@ -89,6 +116,8 @@ class EntropicStep {
   /// With an implicit interaction the solves alternate with convolutions.
   [[nodiscard]] Matrix tangent(const ConstMatrixRef& from_tangent, const ConstMatrixRef& parameter_tangent) const;
   [[nodiscard]] const EntropicReport& report() const { return report_; }
+  /// Why steps on this grid would have no certificate; empty where they have one.
+  [[nodiscard]] std::string uncertified(const std::shared_ptr<const Grid>& grid) const;
 
  private:
   class Work;

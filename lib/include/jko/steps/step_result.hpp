@@ -36,7 +36,7 @@ struct StepResult : StepReport {
 //   EnergyValue energy_value(const Measure&) const;                     // F by parts
 //   StepResult<Measure> advance(const Measure& from, double h);       // argmin F + W2^2(., from)/(2h)
 //   Matrix tangent(const ConstMatrixRef& from_tangent, const ConstMatrixRef& parameter_tangent) const;
-//     // of the last advance(): columns d(result) = A d(from) + B d(parameters), by implicit differentiation
+//     // of the last advance(): columns d(result) = A d(from) + B d(parameters), by implicit differentiation. Optional: flows without it carry no sensitivities
 //
 // and of a Measure (Gaussian, QuantileFunction):
 //

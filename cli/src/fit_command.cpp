@@ -316,7 +316,7 @@ void add_fit(CLI::App& app, int& status) {
   auto a = std::make_shared<Arguments>();
   auto* command = app.add_subcommand("fit", "estimate a model's parameters with standard errors\nexample: jko fit DATA.csv --column tcm1y --model ou --profile kappa --derive \"log(2)/kappa\"");
   command->add_option("data", a->data.file, "CSV file: header, a time column t (or --dt), a column for each coordinate; 'path' makes a panel, repeated times snapshots. Or an .npy array")->required();
-  auto* named = command->add_option("--model", a->problem.model, fmt::format("a Langevin family: {}; or a diffusion: {}", fmt::join(family_names(), ", "), fmt::join(diffusion_names(), ", ")));
+  auto* named = command->add_option("--model", a->problem.model, fmt::format("a Langevin family: {}; or a diffusion: {}; or linear: dX = (A X + c) dt + S dW observed with noise (Kalman)", fmt::join(family_names(), ", "), fmt::join(diffusion_names(), ", ")));
   auto* potential = command->add_option("--potential", a->problem.potential, "a formula in x (or x1, x2, ...), such as \"kappa/2*(x-mu)^2\"")->excludes(named);
   command->add_option("--drift", a->problem.drift, "the drift b of dX = b dt + sigma dW, a formula in x")->excludes(named)->excludes(potential);
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);

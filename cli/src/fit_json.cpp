@@ -37,6 +37,7 @@ Json fit_json(const estimators::Fit& fit, const std::string& family) {
     parameters.push_back({{"name", fit.names[k]}, {"estimate", number(fit.estimate[i])}, {"fixed", static_cast<bool>(fit.fixed[k])}, {"standard_error", number(fit.standard_errors()[i])},
                           {"sandwich_error", number(fit.sandwich_errors()[i])}, {"lower", number(intervals(i, 0))}, {"upper", number(intervals(i, 1))}});
   }
+  for (Index i = 0; i < fit.monte_carlo_errors.size(); ++i) parameters[static_cast<std::size_t>(i)]["monte_carlo_error"] = number(fit.monte_carlo_errors[i]);
   return {{"status", name(fit.status)}, {"message", describe(fit.status)}, {"family", family}, {"model", fit.model}, {"estimator", fit.estimator}, {"theorem", fit.theorem}, {"n", fit.n}, {"T", fit.duration},
           {"log_likelihood", number(fit.log_likelihood)}, {"gradient_norm", number(fit.gradient_norm)}, {"parameters", parameters}, {"covariance", rows(fit.covariance)},
           {"sandwich", rows(fit.sandwich)}, {"aic", number(fit.aic())}, {"bic", number(fit.bic())}, {"iterations", fit.iterations}, {"starts", fit.starts}, {"starts_agreed", fit.agreed}, {"warnings", fit.warnings}, {"seconds", fit.seconds}, {"version", JKO_VERSION}};

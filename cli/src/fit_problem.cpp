@@ -9,6 +9,7 @@
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
+#include <jko/estimators/kalman_likelihood.hpp>
 #include <jko/estimators/gmm.hpp>
 #include <jko/estimators/martingale.hpp>
 #include <jko/estimators/nonparametric.hpp>
@@ -189,10 +190,50 @@ Problem binned_problem(const DataArguments& data, const ProblemArguments& a) {
   return out;
 }
 
+/// A linear system in as many dimensions as there are columns, observed with noise. It begins from the increments: half of their variance for the noise, half for S, and the reversion that both have about the mean.
+Problem linear_problem(const DataArguments& data, const ProblemArguments& a) {
+  if (!a.estimator.empty() && a.estimator != "kalman") throw DomainError(fmt::format("fit: --model linear is fitted by the estimator kalman, not {}", a.estimator));
+  if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+  Problem out;
+  out.family = a.model;
+  out.estimator = "kalman";
+  const int d = count_coordinates(data);
+  out.panel = read_panel(data, d);
+  const estimators::Path& path = out.panel.front();
+  const Index n = path.transitions();
+  const double dt = (path.times[n] - path.times[0]) / static_cast<double>(n);
+  const Vector mean = path.values.rowwise().mean(), variance = (path.values.colwise() - mean).rowwise().squaredNorm() / static_cast<double>(n + 1);
+  const Vector moved = (path.values.rightCols(n) - path.values.leftCols(n)).rowwise().squaredNorm() / static_cast<double>(n);
+  if (!(moved.minCoeff() > 0)) throw DomainError("fit: a column of the data is constant, so no diffusion fits it");
+  estimators::LinearSystem system{Matrix((-0.5 / dt * moved.cwiseQuotient(variance)).asDiagonal()), {}, Matrix((0.5 / dt * moved).cwiseSqrt().asDiagonal()), std::sqrt(0.25 * moved.mean())};
+  system.constant = -system.matrix * mean;
+  out.parameters = system.parameter_list();
+  out.start = system.parameters();
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+  std::vector<std::string> names;
+  for (const Parameter& p : out.parameters) names.push_back(p.name);
+  for (const auto& [name, value] : values) {
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end()) throw DomainError(fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
+    out.start[found - names.begin()] = value;
+  }
+  system = system.with_parameters(out.start);
+  system.validate();
+  add_bounds(out, fixed, a.bounds);
+  const auto panel = std::make_shared<const estimators::Panel>(out.panel);
+  out.refit_panel = [system](const estimators::Panel& other, const Vector& start, const FitOptions& options) { return estimators::fit(other, system.with_parameters(start), options); };
+  out.refit = [panel, system](const Vector& start, const FitOptions& options) { return estimators::fit(*panel, system.with_parameters(start), options); };
+  out.likelihood = [panel, system](const Vector& at) { return estimators::log_likelihood(*panel, system.with_parameters(at)); };
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> estimator_names() {
   std::vector<std::string> out = estimators::transition_names();
+  out.emplace_back("kalman");
   out.insert(out.end(), path_estimators.begin(), path_estimators.end());
   out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
   out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
@@ -202,6 +243,7 @@ std::vector<std::string> estimator_names() {
 std::vector<std::string> model_names() {
   std::vector<std::string> out = family_names();
   for (const std::string& name : diffusion_names()) out.push_back(name);
+  out.emplace_back("linear");
   return out;
 }
 
@@ -216,6 +258,8 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   }
   Problem out;
   out.family = a.model;
+  if (a.model == "linear") return linear_problem(data, a);
+  if (a.estimator == "kalman") throw DomainError("fit: the estimator kalman goes with --model linear");
   if (!a.drift.empty() || among(diffusion_names(), a.model)) return diffusion_problem(data, a);
   if (a.estimator == "binned") return binned_problem(data, a);
   const int dimension = count_coordinates(data);

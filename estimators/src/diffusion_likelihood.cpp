@@ -6,6 +6,7 @@
 
 #include "diffusion_terms.hpp"
 #include "fokker_planck.hpp"
+#include "jko_terms.hpp"
 #include "linear_gaussian.hpp"
 #include "maximise.hpp"
 #include "numerical_error.hpp"
@@ -44,6 +45,7 @@ Terms terms(const Transitions& data, const Diffusion& diffusion, Transition tran
     case Transition::hermite_2: return hermite_terms(data, diffusion, 2);
     case Transition::hermite_3: return hermite_terms(data, diffusion, 3);
     case Transition::strang: return strang_terms(data, diffusion, refinement);
+    case Transition::jko: return jko_terms(data, diffusion, {});
     case Transition::pedersen: return simulated_terms(data, diffusion, {.importance = Importance::pedersen});
     case Transition::modified_bridge: return simulated_terms(data, diffusion, {.importance = Importance::modified_bridge});
     case Transition::fokker_planck: return fokker_planck_terms(data, diffusion, true, refinement);
@@ -54,6 +56,7 @@ Terms terms(const Transitions& data, const Diffusion& diffusion, Transition tran
 std::string_view regime(Transition transition) {
   switch (transition) {
     case Transition::exact:
+    case Transition::jko:
     case Transition::fokker_planck: return "maximum likelihood at fixed dt, n -> infinity";
     case Transition::euler:
     case Transition::elerian: return "rates sqrt(T), sqrt(n) for n dt -> infinity, n dt^2 -> 0; inconsistent at fixed dt";

@@ -1,5 +1,6 @@
 #pragma once
 /// Gaussian laws whose mean and variance are functions of a few derivatives of b and sigma at the starting point.
+#include "phi_functions.hpp"
 #include "transitions.hpp"
 
 #include <array>
@@ -15,6 +16,18 @@ struct GaussianLaw {
   double mean = 0, variance = 0;
   std::array<double, static_cast<std::size_t>(N)> d_mean{}, d_variance{};
 };
+
+/// The drift replaced by its local linearisation with the Ito term; sigma frozen. Inputs b, b', b'', sigma.
+inline GaussianLaw<4> shoji_ozaki(double x, double dt, double b, double slope, double bend, double s) {
+  const double z = slope * dt, square = s * s, ito = 0.5 * dt * dt * square;
+  const Phi f = phi(z);
+  const DoubledPhi g = doubled(f, z);
+  // phi_1' = phi_1 - phi_2, phi_2' = phi_2 - 2 phi_3.
+  return {x + b * dt * f.one + ito * bend * f.two,
+          square * dt * g.one,
+          {dt * f.one, dt * (b * dt * (f.one - f.two) + ito * bend * (f.two - 2 * f.three)), ito * f.two, dt * dt * s * bend * f.two},
+          {0, 2 * dt * dt * square * (g.one - g.two), 0, 2 * s * dt * g.one}};
+}
 
 /// Adds log p(next) of a law to column `at` of the terms: score, and Fisher information (upper triangle). inputs[k]: P x block, the derivatives of input k in theta; `i` is the column there.
 /// d_mean and d_variance are room for P numbers each.

@@ -174,7 +174,7 @@ double quadratic_variation_beta(const Panel& panel) {
 }  // namespace
 
 namespace {
-constexpr std::array<std::pair<Transition, std::string_view>, 16> scheme_names{{{Transition::exact, "exact"},
+constexpr std::array<std::pair<Transition, std::string_view>, 17> scheme_names{{{Transition::exact, "exact"},
                                                                                {Transition::euler, "euler"},
                                                                                {Transition::elerian, "elerian"},
                                                                                {Transition::kessler_1, "kessler-1"},
@@ -189,6 +189,7 @@ constexpr std::array<std::pair<Transition, std::string_view>, 16> scheme_names{{
                                                                                {Transition::strang, "strang"},
                                                                                {Transition::pedersen, "pedersen"},
                                                                                {Transition::modified_bridge, "modified-bridge"},
+                                                                               {Transition::jko, "jko"},
                                                                                {Transition::fokker_planck, "fokker-planck"}}};
 }  // namespace
 

@@ -15,18 +15,6 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 GaussianLaw<2> euler(double x, double dt, double b, double s) { return {x + b * dt, s * s * dt, {dt, 0}, {0, 2 * s * dt}}; }
 
-/// The drift replaced by its local linearisation with the Ito term; sigma frozen. Inputs b, b', b'', sigma.
-GaussianLaw<4> shoji_ozaki(double x, double dt, double b, double slope, double bend, double s) {
-  const double z = slope * dt, square = s * s, ito = 0.5 * dt * dt * square;
-  const Phi f = phi(z);
-  const DoubledPhi g = doubled(f, z);
-  // phi_1' = phi_1 - phi_2, phi_2' = phi_2 - 2 phi_3.
-  return {x + b * dt * f.one + ito * bend * f.two,
-          square * dt * g.one,
-          {dt * f.one, dt * (b * dt * (f.one - f.two) + ito * bend * (f.two - 2 * f.three)), ito * f.two, dt * dt * s * bend * f.two},
-          {0, 2 * dt * dt * square * (g.one - g.two), 0, 2 * s * dt * g.one}};
-}
-
 Dual<3> phi_one(const Dual<3>& z) {
   const Phi f = phi(z.v);
   return z.chain(f.one, f.one - f.two);

@@ -34,7 +34,7 @@ void SimulatedOptions::validate() const {
 
 Terms simulated_terms(const Transitions& data, const Diffusion& diffusion, const SimulatedOptions& options) {
   const DiffusionFamily& family = diffusion.family();
-  const auto [lower, upper] = family.state_space();
+  const DiffusionFamily::Interval space = family.state_space();
   const Vector& theta = diffusion.parameters();
   const Index count = theta.size(), n = data.size(), k = options.paths, pairs = k / 2, m = options.substeps;
   const bool bridge = options.importance == Importance::modified_bridge;
@@ -70,7 +70,7 @@ Terms simulated_terms(const Transitions& data, const Diffusion& diffusion, const
         const bool last = s + 1 == m;
         const double xi = last ? 0 : normal(s, q), width = last ? 0 : std::sqrt(bridge ? h * (left - 1) / left : h);
         const double next = last ? data.next[t] : (bridge ? z + (data.next[t] - z) / left : z + b(0, q) * h) + v * width * xi;
-        if (!(v > 0) || !std::isfinite(next) || !(next > lower && next < upper)) {
+        if (!(v > 0) || !std::isfinite(next) || !(next > space.lower && next < space.upper)) {
           at.log_weight[q] = -infinity;
           at.z[q] = inside;
           continue;

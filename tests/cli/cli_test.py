@@ -167,6 +167,16 @@ with tempfile.TemporaryDirectory() as name:
     expect(run("fit", data, "--model", "ou", "--out", fit)[0] == 0, "fit")
     parameters = json.loads(fit.read_text())
     expect(parameters["status"] == "converged" and [p["name"] for p in parameters["parameters"]] == ["kappa", "mu", "beta"], "fit JSON")
+    linear = json.loads(run("fit", data, "--model", "linear", "--fix", "noise=0", "--json")[1])
+    kalman = {p["name"]: p["estimate"] for p in linear["parameters"]}
+    expect(linear["status"] == "converged" and abs(kalman["a_1_1"] + parameters["parameters"][0]["estimate"]) < 1e-6, "without noise the Kalman fit is the exact one")
+    expect(abs(linear["log_likelihood"] - parameters["log_likelihood"]) < 1e-6, "and so is its likelihood")
+    split = json.loads(run("fit", data, "--model", "ou", "--estimator", "strang", "--json")[1])
+    expect(abs(split["log_likelihood"] - parameters["log_likelihood"]) < 1e-6, "Strang splitting is exact for OU")
+    simulated = json.loads(run("fit", data, "--model", "ou", "--estimator", "modified-bridge", "--json")[1])
+    expect(simulated["status"] == "converged" and all(0 < p["monte_carlo_error"] < p["standard_error"] for p in simulated["parameters"]), "a simulated likelihood's Monte-Carlo errors stand beside the standard errors")
+    refused(["fit", data, "--model", "ou", "--estimator", "kalman"], "kalman", "linear")
+    refused(["fit", data, "--model", "cir", "--estimator", "jko"], "state space")
     formula = json.loads(run("fit", data, "--potential", "k/2*(x-c)^2", "--estimator", "exact", "--start", "k=1,c=0", "--json")[1])
     expect(abs(formula["parameters"][0]["estimate"] - parameters["parameters"][0]["estimate"]) < 1e-7, "formula and family give the same fit")
     bands = folder / "bands"

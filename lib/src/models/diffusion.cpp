@@ -160,6 +160,7 @@ class Langevin final : public DiffusionFamily {
   [[nodiscard]] const std::vector<Parameter>& parameters() const override { return parameters_; }
   [[nodiscard]] std::string describe() const override { return potential_->describe(); }
   [[nodiscard]] bool constant_diffusion() const override { return true; }
+  [[nodiscard]] PotentialPtr potential() const override { return potential_; }
   [[nodiscard]] int drift_degree(const ConstVectorRef& theta) const override { return potential_->quadratic(theta.head(theta.size() - 1)) ? 1 : -1; }
   using DiffusionFamily::evaluate;
   void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
@@ -183,6 +184,7 @@ class Langevin final : public DiffusionFamily {
 
 }  // namespace
 
+PotentialPtr DiffusionFamily::potential() const { return nullptr; }
 int DiffusionFamily::drift_degree(const ConstVectorRef&) const { return -1; }
 
 Matrix DiffusionFamily::evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta) const {

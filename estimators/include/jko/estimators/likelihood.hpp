@@ -27,6 +27,7 @@ enum class Transition {
                  ///<   is coarse: density zero
   pedersen,      ///< simulated (simulated_likelihood.hpp, default options): plain Euler paths
   modified_bridge,  ///< simulated: paths drawn towards the end point
+  jko,           ///< by JKO steps from a narrow law (jko_likelihood.hpp); one-dimensional Langevin models
   fokker_planck, ///< numerical law to near rounding, any D (fokker_planck_density.hpp)
 };
 [[nodiscard]] std::vector<std::string> transition_names();

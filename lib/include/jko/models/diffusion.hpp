@@ -34,6 +34,8 @@ class DiffusionFamily {
   [[nodiscard]] virtual int drift_degree(const ConstVectorRef& theta) const;
   /// sigma(x; theta) = s(theta) g(x); false also where that is not known.
   [[nodiscard]] virtual bool separable_diffusion() const { return constant_diffusion(); }
+  /// Of a Langevin model, whose parameters are then (theta, beta); null otherwise.
+  [[nodiscard]] virtual PotentialPtr potential() const;
   /// As Potential::evaluate() in one dimension: out is p^theta x n. Any order in x, orders 0 and 1 in theta. Points must lie in the state space.
   virtual void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const = 0;
 

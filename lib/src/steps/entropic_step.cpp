@@ -176,7 +176,7 @@ double chosen_epsilon(const GridDensity& from, double bias_target) {
 /// The dual problem of one step and everything kept between its evaluations.
 class EntropicStep::Work {
  public:
-  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), free_energy_(energy), threads_(threads) {}
+  Work(const FreeEnergy& energy, std::shared_ptr<const Grid> grid, int threads) : grid_(std::move(grid)), free_energy_(energy), threads_(useful_threads(*grid_, threads)) {}
 
   /// Built at the first call: coarser grids need none.
   [[nodiscard]] const GridEnergy& energy() const {

@@ -68,7 +68,7 @@ class Resampling {
 class Level {
  public:
   Level(std::shared_ptr<const Grid> grid, Vector first, Vector second, int threads)
-      : grid_(std::move(grid)), mu_(std::move(first)), nu_(std::move(second)), threads_(threads), volume_(grid_->cell_volume()) {
+      : grid_(std::move(grid)), mu_(std::move(first)), nu_(std::move(second)), threads_(useful_threads(*grid_, threads)), volume_(grid_->cell_volume()) {
     log_mu_ = mu_.array().log();
     log_nu_ = nu_.array().log();
   }

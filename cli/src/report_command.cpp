@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -71,10 +72,19 @@ analysis::Shard shard_from(const std::string& text) {
 }
 
 void list_studies() {
+  // Most studies take the same settings: each list is printed once, under a letter.
+  std::vector<std::string> lists;
   for (const auto& s : validation::studies()) {
-    fmt::print("{:<16} {}{}\n", s.name, s.title, s.sharded ? " (can be split: --shard)" : "");
-    for (const auto& setting : s.settings) fmt::print("{:<16}   --set {:<16} {}\n", "", setting.key + "=...", setting.meaning);
+    std::string list, letter;
+    for (const auto& setting : s.settings) list += fmt::format("  --set {:<18} {}\n", setting.key + "=...", setting.meaning);
+    if (!list.empty()) {
+      auto at = std::find(lists.begin(), lists.end(), list);
+      if (at == lists.end()) at = lists.insert(at, list);
+      letter = std::string(1, static_cast<char>('A' + (at - lists.begin())));
+    }
+    fmt::print("{:<24} {:<2} {}{}\n", s.name, letter, s.title, s.sharded ? " (can be split: --shard)" : "");
   }
+  for (std::size_t i = 0; i < lists.size(); ++i) fmt::print("\nSettings of the studies marked {}:\n{}", static_cast<char>('A' + i), lists[i]);
 }
 
 /// jko study merge A B ...: the study, scale and seed are those of the shards.

@@ -222,7 +222,7 @@ void write_report(const std::vector<StudyResult>& results, const StudyOptions& o
       "<title>jko validation report</title><style>{}</style>\n<h1 id=top>jko validation report</h1>\n"
       "<p><span class=pass>{} passed</span>, <span class={}>{} failed</span>, <span class={}>{} inconclusive</span>. <button id=theme>light/dark</button></p>\n"
       "<p>A correct program fails this report with probability at most {:.2g}: the sum of the false-alarm probabilities of its statistical checks (a bound under any dependence; exact as far as the estimates are normal). "
-      "The other checks draw no random number. A pass is no proof: read each check's tolerance, which is what it could not have seen. Inconclusive: an assumption was not met.</p>\n"
+      "The other checks draw no random number. A pass is no proof: read each check's tolerance, which is what it could not have seen. Inconclusive: an assumption was not met. Sources in brackets: keys of docs/references.bib and labels of docs/theory.md.</p>\n"
       "<p class=soft>Scale {}, seed {}, {} threads, {}, host {} ({} {}, {}), {}.<br>Reproduce: <code>{}</code></p>\n<h3>Studies</h3>{}<h3>Verdicts</h3>{}{}<script>{}</script></html>\n",
       style, counts[0], counts[1] ? "fail" : "soft", counts[1], counts[2] ? "inconclusive" : "soft", counts[2], alarm, name(options.scale), options.seed, options.threads, date, escaped(host), system.sysname, system.release, system.machine,
       escaped(programs), escaped(command), html_table("studies", {"study", "pass", "fail", "inconclusive", "false alarm", "seconds"}, contents, true),

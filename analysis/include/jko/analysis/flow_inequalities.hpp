@@ -1,5 +1,5 @@
 #pragma once
-/// The inequalities that a JKO flow satisfies from its first to its n-th step (theory.md 3: a1, a2, b3, b4, b5, d5, d6), as checks.
+/// The inequalities that a JKO flow satisfies from its first to its n-th step (theory.md a1, a2, b3, b4, b5, d5, d6), as checks.
 ///
 /// q = 1 + kappa h. The computed steps satisfy the optimality condition up to a residual eps_k, or their objective is within gap_k of the minimum and they within w_k of the exact
 /// step; each tolerance is the smaller of what the two can add to the inequality (propagated through the n steps), the certificate of the minimiser where one enters, and the errors of

@@ -1,5 +1,5 @@
 #pragma once
-/// Functional inequalities of a Langevin model's stationary law pi ~ exp(-beta Psi) and what they imply for JKO (theory.md 3 (d)).
+/// Functional inequalities of a Langevin model's stationary law pi ~ exp(-beta Psi) and what they imply for JKO (theory.md d1, d2, d3, d5).
 ///
 /// Constants here are rates (1/time): lambda is a log-Sobolev rate where |dF|^2(rho) >= 2 lambda (F(rho) - min F) for every rho. In the words of probability, KL(rho | pi) =
 /// beta (F(rho) - min F), the Fisher information FI(rho | pi) = beta^2 |dF|^2(rho), and KL <= FI/(2 alpha) with alpha = beta lambda.

@@ -1,5 +1,5 @@
 #pragma once
-/// Inequalities of single JKO steps against arbitrary measures and test functions (theory.md 3: b1 and a3), as checks.
+/// Inequalities of single JKO steps against arbitrary measures and test functions (theory.md a3, b1), as checks.
 #include <jko/analysis/flow_trace.hpp>
 #include <jko/analysis/verdict.hpp>
 

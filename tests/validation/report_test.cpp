@@ -69,7 +69,7 @@ TEST_CASE("an assumption that fails makes the user's study inconclusive and says
   // a and b enter as their sum only: not identified. The walls cut the second: not confined.
   for (const auto& [settings, word] : {std::pair<std::map<std::string, std::string>, std::string>{{{"potential", "(a+b)*x^2/2"}, {"parameters", "a=1,b=1"}}, "singular"},
                                        {{{"potential", "a*x^2/2"}, {"parameters", "a=1"}, {"lower", "-1"}, {"upper", "1"}}, "walls"}}) {
-    for (const char* name : {"offline-limits", "online-limits", "regimes", "stationary"}) {
+    for (const char* name : {"estimators", "offline-limits", "online-limits", "regimes", "stationary"}) {
       const auto result = run_study(find_study(name), {.settings = settings});
       REQUIRE(result.checks.size() == 1);
       CHECK(result.checks[0].verdict == analysis::Verdict::inconclusive);

@@ -25,7 +25,7 @@ const std::vector<Study>& studies() {
       {"inexact-jko", "JKO with inexact steps, and flow models run backwards", inexact_jko, own_case_settings()},
       {"offline", "Offline statistical JKO: one estimate, all steps", offline, own_case_settings()},
       {"online", "Online statistical JKO: a fresh batch in every step", online, own_case_settings()},
-      {"estimators", "Estimators: reported covariances against replications", estimators},
+      {"estimators", "Estimators: reported covariances against replications", estimators, own_case_settings()},
       {"offline-limits", "Limit law of offline statistical JKO, any potential", offline_limits, own_case_settings()},
       {"online-limits", "Limit law of online statistical JKO, any potential", online_limits, own_case_settings()},
       {"plane-limits", "Limit laws of statistical JKO in the plane: Gaussians and grids", plane_limits},

@@ -96,6 +96,10 @@ void match_quadratic_variation(const Transitions& data, const Diffusion& start, 
 void add_monte_carlo(const LikelihoodValue& best, Fit& out) {
   if (best.score_variance.size() == 0 || out.covariance.size() == 0) return;
   out.monte_carlo_errors = (out.covariance * best.score_variance * out.covariance).diagonal().cwiseMax(0.0).cwiseSqrt();
+  // The logarithm of a mean lies half its variance too low; half a unit of log-likelihood is what one standard error moves.
+  if (best.variance > 1) {
+    out.warnings.push_back(fmt::format("the simulated log-likelihood is about {:.2g} too low, which the Monte-Carlo errors do not show: use more paths, modified-bridge or fokker-planck", 0.5 * best.variance));
+  }
 }
 
 /// The log-likelihood as a function of the parameters. data, start and level must outlive it.

@@ -73,7 +73,7 @@ with tempfile.TemporaryDirectory() as name:
         expect(step["gap"] >= 0 and abs(step["w2_bound"] ** 2 * (1 + h * kappa) - 2 * h * step["gap"]) <= 1e-9 * step["gap"], f"back_and_forth: certificate {step['k']}")
     expect(all(b["free_energy"] < a["free_energy"] for a, b in zip(flow["steps"], flow["steps"][1:])), "back_and_forth: the energy falls")
     status, shown, _ = run("flow", config(text.replace("steps      = 10", "steps = 1")), "--out", folder / "certified")
-    expect(status == 0 and "largest W2 distance of a step from the exact minimiser of its problem: at most" in shown, "back_and_forth: the bound is printed")
+    expect(status == 0 and "W2 between the exact minimiser and a feasible density beside the result: at most" in shown, "back_and_forth: the bound is printed")
     for old, new, parts in [
         ("[initial]", '[energy]\ncongestion = 2.0\n[initial]', ["config.toml:14:14", "congestion", "entropic"]),
         ("[initial]", '[energy]\ninteraction = { potential = "x1^2+x2^2" }\n[initial]', ["config.toml:14:14", "interaction", "entropic"]),

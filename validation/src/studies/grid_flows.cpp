@@ -121,7 +121,7 @@ void add_plane(StudyResult& result, Table& table, const StudyOptions& options) {
   const auto problem = problems::non_commuting();
   const double h = 0.1, half = 5.5;
   const int steps = quick ? 8 : 20;
-  const Index cells = quick ? 192 : 384;
+  const Index cells = quick ? 192 : 256;
   const FreeEnergy energy(problem.model());
   const Gaussian pi = OrnsteinUhlenbeck(problem.model()).stationary();
   const auto run = [&](Index n, double times) {

@@ -21,6 +21,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 
 namespace jko::validation {
 namespace {
@@ -288,19 +289,30 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
   result.checks.push_back(check_at_most("grid-duality", "int_0^t q(s) ds = <phi, V_t>: backward and forward solves agree", "theory.md 2.2", (online.pairing() - response).cwiseAbs().maxCoeff(), 0, response_error + dual_error, "changes of both on refinement"));
   // Replications of the plug-in law: theta_n ~ N(theta, Sigma/n), the Fokker-Planck equation at theta_n.
   const int n = 400;
-  const Index small = cells;
+  // On 64 x 64 cells at either scale: the response there is that of the refined solve or, at full scale, of the coarse one.
+  const Index small = 64;
+  const Matrix linear = quick ? response : coarse.pairing(phi);
   const auto start = start_on(small);
   const Matrix phi_small = functionals(start.grid()), root = Matrix(sigma.llt().matrixL());
-  const auto solve = [&](const Vector& parameters) { return Vector(phi_small * FokkerPlanckGrid(FreeEnergy(model.with_parameters(parameters)), start.grid_ptr()).advance(start, time / 20, 20).measure.values()); };
-  const Vector at_truth = solve(model.parameters());
-  const Matrix& linear = response;
+  const auto solve = [&](const Vector& parameters) {
+    const auto r = FokkerPlanckGrid(FreeEnergy(model.with_parameters(parameters)), start.grid_ptr()).advance(start, time / 20, 20);
+    return is_success(r.status) ? std::optional<Vector>(phi_small * r.measure.values()) : std::nullopt;
+  };
+  const auto at_truth = solve(model.parameters());
+  const char* replicated = "n Var <phi, rho_t(theta_n)> over replications is that of V_t";
+  if (!at_truth) {
+    result.checks.push_back(analysis::inconclusive("grid-replications", replicated, "theory.md 2.2, Theorem OFF", "the Fokker-Planck solve lost its sign: more time steps are needed"));
+    return;
+  }
   analysis::Design design{.name = "plane-limits grid", .recipe = fmt::format("n = {}, {} cells", n, small), .cells = {"n = 400"}, .dimension = 8, .replications = quick ? 400 : 4000, .blocks = 40, .seed = options.seed, .worker = {}};
   design.worker = [&](Index) -> analysis::Replicate {
     return [&](RandomStream& random, VectorRef out) {
       Vector z(3);
       random.fill_normal(z);
       const Vector move = root * z / std::sqrt(static_cast<double>(n));
-      out << std::sqrt(static_cast<double>(n)) * (solve(model.parameters() + move) - at_truth), std::sqrt(static_cast<double>(n)) * linear * move;
+      const auto there = solve(model.parameters() + move);
+      if (!there) return false;
+      out << std::sqrt(static_cast<double>(n)) * (*there - *at_truth), std::sqrt(static_cast<double>(n)) * linear * move;
       return true;
     };
   };
@@ -308,7 +320,7 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
   Worst worst;
   const Matrix theory = linear * sigma * linear.transpose();
   for (Index i = 0; i < 4; ++i) worst.add(texts[static_cast<std::size_t>(i)], cell.moments.covariance()(i, i), theory(i, i), cell.covariance_error(i, i));
-  result.checks.push_back(worst.check("grid-replications", "n Var <phi, rho_t(theta_n)> over replications is that of V_t", "theory.md 2.2, Theorem OFF", static_cast<double>(design.blocks - 1), fmt::format("s.e. over {} replications at n = {}, by the scatter of {} blocks", design.replications, n, design.blocks)));
+  result.checks.push_back(worst.check("grid-replications", replicated, "theory.md 2.2, Theorem OFF", static_cast<double>(design.blocks - 1), fmt::format("s.e. over {} replications at n = {}, by the scatter of {} blocks", design.replications, n, design.blocks)));
   double curvature = 0;
   for (Index i = 0; i < 4; ++i) curvature = std::max(curvature, std::abs(cell.moments.covariance()(i, i + 4) / std::sqrt(cell.moments.covariance()(i, i) * cell.moments.covariance()(i + 4, i + 4)) - 1));
   result.notes.push_back(fmt::format("On the grid, 1 - correlation of sqrt(n)(<phi, rho_t(theta_n)> - <phi, rho_t>) with <phi, response>(theta_n - theta) is at most {:.1e} at n = {}: the law is the linear one draw by draw.", curvature, n));

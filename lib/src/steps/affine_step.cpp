@@ -2,6 +2,8 @@
 
 #include <jko/core/check.hpp>
 
+#include "certificate.hpp"
+
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
 #include <fmt/format.h>
@@ -219,10 +221,7 @@ StepResult<Particles> AffineStep::advance(const Particles& from, double h) {
     }
   }
   result.residual = eps;
-  if (convexity) {
-    result.gap = h * eps * eps / (2 * (1 + h * kappa));
-    result.w2_bound = h * eps / (1 + h * kappa);
-  }
+  if (convexity) certify_by_residual(result, h, 1 + h * kappa);
   result.w2_moved = label_distance(x, from);
   result.energy = energy_value(x);
   result.objective = result.energy.total + std::pow(result.w2_moved, 2) / (2 * h);

@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/reference/fokker_planck_grid.hpp>
 
+#include "certificate.hpp"
 #include "jko_dual.hpp"
 
 #include <fmt/format.h>
@@ -110,9 +111,7 @@ StepResult<GridDensity> BackAndForthStep::advance(const GridDensity& from, doubl
   report_.spread = bounds.spread;
   out.gap = bounds.gap;
   out.residual = bounds.slope;
-  if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) {
-    out.w2_bound = std::sqrt(2 * h * out.gap / (1 + h * convexity->kappa));
-  }
+  certify_by_gap(out, h, energy_.convexity());
   out.w2_moved = std::sqrt(std::max(0.0, 2 * bounds.transport));
   Vector values = dual.density.cwiseMax(0.0);
   values /= values.sum() * volume;

@@ -8,6 +8,7 @@
 #include "../core/vector_math.hpp"
 #include "../measures/grid_transfer.hpp"
 #include "../transport/scaled_field.hpp"
+#include "certificate.hpp"
 #include "jko_dual.hpp"
 
 #include <fmt/format.h>
@@ -864,7 +865,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
       // From the result's own potential, or from the better one by the triangle inequality.
       if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
-      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) result.w2_bound = std::sqrt(2 * h * result.gap / (1 + h * convexity->kappa));
+      certify_by_gap(result, h, energy_.convexity());
     }
   }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {

@@ -2,6 +2,8 @@
 
 #include <jko/core/check.hpp>
 
+#include "certificate.hpp"
+
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
 #include <Eigen/LU>
@@ -113,8 +115,7 @@ StepResult<Gaussian> GaussianStep::advance(const Gaussian& from, double h) {
     moved = ((identity - map) * after * (identity - map)).trace();
   }
   result.residual = std::sqrt(std::max(0.0, shift.squaredNorm() + spread));
-  result.gap = h * result.residual * result.residual / (2 * convexity);
-  result.w2_bound = h * result.residual / convexity;
+  certify_by_residual(result, h, convexity);
   result.w2_moved = std::sqrt(std::max(0.0, (result_.mean() - from.mean()).squaredNorm() + moved));
   result.energy = energy_value(result_);
   result.objective = result.energy.total + result.w2_moved * result.w2_moved / (2 * h);

@@ -2,6 +2,8 @@
 
 #include <jko/core/check.hpp>
 
+#include "certificate.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -151,10 +153,7 @@ StepResult<Particles> ParticleStep::advance(const Particles& from, double h, con
     }
   }
   result.residual = eps;
-  if (convexity) {
-    result.gap = h * eps * eps / (2 * (1 + h * kappa));
-    result.w2_bound = h * eps / (1 + h * kappa);
-  }
+  if (convexity) certify_by_residual(result, h, 1 + h * kappa);
   result.w2_moved = label_distance(x, from);
   result.energy = slope.value;
   result.objective = value;

@@ -4,6 +4,7 @@
 #include <jko/core/parallel.hpp>
 
 #include "../core/vector_math.hpp"
+#include "certificate.hpp"
 #include "tridiagonal.hpp"
 
 #include <fmt/format.h>
@@ -633,10 +634,7 @@ StepResult<QuantileFunction> QuantileStep::advance(const QuantileFunction& from,
   }
   result.measure = from.with_coordinates(x.allFinite() ? x : y);
   result.residual = residual;
-  if (certified) {
-    result.gap = h * residual * residual / (2 * modulus);
-    result.w2_bound = h * residual / modulus;
-  }
+  if (certified) certify_by_residual(result, h, modulus);
   if (convexity && !(modulus > 0)) result.status = Status::step_not_convex;
   const double moved = work.moved_squared(x, y);
   result.w2_moved = std::sqrt(moved);

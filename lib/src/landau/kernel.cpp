@@ -3,18 +3,14 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 
+#include "../core/vector_math.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <vector>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define JKO_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define JKO_VECTOR_CLONES
-#endif
 
 namespace jko {
 namespace {

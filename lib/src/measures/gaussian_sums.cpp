@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 
+#include "../core/vector_math.hpp"
 #include "gridded_sums.hpp"
 #include "vector_exp.hpp"
 
@@ -15,13 +16,6 @@
 #include <numbers>
 #include <numeric>
 #include <vector>
-
-// The same source for several instruction sets, chosen when the program starts; without fused operations the bits are the same.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define JKO_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define JKO_VECTOR_CLONES
-#endif
 
 namespace jko {
 namespace {

@@ -243,6 +243,14 @@ LikelihoodValue maximise(const Objective& objective, const std::vector<Parameter
   return best;
 }
 
+void minimise_distance(const Objective& objective, const Model& start, const FitOptions& options, Fit& fit) {
+  Vector x = start.parameters();
+  const LikelihoodValue best = maximise(objective, start, options, x, fit);
+  complete(objective, start, options, x, best, fit);
+  fit.covariance = fit.sandwich;
+  fit.log_likelihood = std::numeric_limits<double>::quiet_NaN();
+}
+
 void complete(const Objective& objective, const std::vector<Parameter>& list, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit) {
   const Box box(list, options);
   const Index count = x.size();

@@ -18,6 +18,9 @@ LikelihoodValue maximise(const Objective& objective, const std::vector<Parameter
 /// Estimate, log-likelihood, covariance and sandwich at the maximum.
 void complete(const Objective& objective, const std::vector<Parameter>& list, const FitOptions& options, const Vector& x, const LikelihoodValue& best, Fit& fit);
 
+/// A minimum-distance estimate, `objective` minus the distance: from the model's parameters to the completed fit. It has no likelihood, and both covariances are the sandwich.
+void minimise_distance(const Objective& objective, const Model& start, const FitOptions& options, Fit& fit);
+
 // The same for a Langevin model.
 [[nodiscard]] inline Fit prepared_fit(const Model& model, const FitOptions& options) { return prepared_fit(model.potential().describe(), model.parameter_list(), options); }
 inline LikelihoodValue maximise(const Objective& objective, const Model& model, const FitOptions& options, Vector& x, Fit& fit) {

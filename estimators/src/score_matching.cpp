@@ -68,11 +68,7 @@ Fit fit_score_matching(const ConstMatrixRef& sample, const Model& start, const S
   out.estimator = options.slices > 0 ? "sliced score matching" : "score matching";
   out.theorem = "minimum Fisher distance from independent draws of the stationary law, n -> infinity";
   out.n = n;
-  Vector x = start.parameters();
-  const LikelihoodValue best = maximise(objective, start, options.fit, x, out);
-  complete(objective, start, options.fit, x, best, out);
-  out.covariance = out.sandwich;
-  out.log_likelihood = std::numeric_limits<double>::quiet_NaN();
+  minimise_distance(objective, start, options.fit, out);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
 }

@@ -112,11 +112,7 @@ Fit fit_stein(const ConstMatrixRef& sample, const Model& start, const SteinOptio
   out.estimator = options.kernel == SteinKernel::gaussian ? "minimum Stein discrepancy, Gaussian kernel" : "minimum Stein discrepancy, inverse multiquadric";
   out.theorem = "minimum kernel Stein discrepancy from independent draws of the stationary law, n -> infinity";
   out.n = n;
-  Vector parameters = start.parameters();
-  const LikelihoodValue best = maximise(objective, start, options.fit, parameters, out);
-  complete(objective, start, options.fit, parameters, best, out);
-  out.covariance = out.sandwich;
-  out.log_likelihood = std::numeric_limits<double>::quiet_NaN();
+  minimise_distance(objective, start, options.fit, out);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
 }

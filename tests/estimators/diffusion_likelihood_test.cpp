@@ -10,6 +10,7 @@
 #include <Eigen/Cholesky>
 #include <boost/math/distributions/non_central_chi_squared.hpp>
 #include <doctest/doctest.h>
+#include <paths.hpp>
 
 #include <cmath>
 #include <cstdlib>
@@ -26,17 +27,8 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 Diffusion diffusion(const char* name, Vector theta) { return {diffusion_family(name), std::move(theta)}; }
 
-/// Euler-Maruyama at sub-steps of dt/substeps.
 Path simulate(const Diffusion& model, double start, double dt, Index n, int substeps, std::uint64_t index) {
-  RandomStream random(11, "diffusion path", index);
-  Path path{Vector::LinSpaced(n + 1, 0, dt * static_cast<double>(n)), Matrix(1, n + 1)};
-  const double h = dt / substeps;
-  double x = path.values(0, 0) = start;
-  for (Index i = 1; i <= n; ++i) {
-    for (int k = 0; k < substeps; ++k) x += model.drift(x) * h + model.diffusion(x) * std::sqrt(h) * random.normal();
-    path.values(0, i) = x;
-  }
-  return path;
+  return jko::testing::euler_path(RandomStream(11, "diffusion path", index), model, start, dt, n, substeps);
 }
 
 Path ou_path(double kappa, double mu, double sigma, double dt, Index n, std::uint64_t index) {

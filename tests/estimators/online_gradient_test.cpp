@@ -6,6 +6,7 @@
 #include <jko/reference/simulate.hpp>
 
 #include <doctest/doctest.h>
+#include <paths.hpp>
 
 #include <cmath>
 
@@ -16,10 +17,7 @@ namespace {
 
 const Model ou(ornstein_uhlenbeck(), Vector{{1.3, 0.4}}, 2);
 
-Path path_of(const Model& model, Index n, double dt, std::uint64_t index) {
-  const Vector times = Vector::LinSpaced(n + 1, 0, dt * static_cast<double>(n));
-  return {times, simulate_path(model, Vector::Constant(model.dimension(), 0.4), times, index, {.substeps = 10, .seed = 6})};
-}
+Path path_of(const Model& model, Index n, double dt, std::uint64_t index) { return jko::testing::langevin_path(model, n, dt, index, 6); }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <jko/estimators/simulated_likelihood.hpp>
 
 #include <doctest/doctest.h>
+#include <paths.hpp>
 
 #include <cmath>
 #include <numbers>
@@ -16,15 +17,7 @@ namespace {
 Diffusion diffusion(const char* name, Vector theta) { return {diffusion_family(name), std::move(theta)}; }
 
 Path simulate(const Diffusion& model, double start, double dt, Index n, int substeps) {
-  RandomStream random(31, "simulated likelihood test");
-  Path path{Vector::LinSpaced(n + 1, 0, dt * static_cast<double>(n)), Matrix(1, n + 1)};
-  const double h = dt / substeps;
-  double x = path.values(0, 0) = start;
-  for (Index i = 1; i <= n; ++i) {
-    for (int k = 0; k < substeps; ++k) x += model.drift(x) * h + model.diffusion(x) * std::sqrt(h) * random.normal();
-    path.values(0, i) = x;
-  }
-  return path;
+  return jko::testing::euler_path(RandomStream(31, "simulated likelihood test"), model, start, dt, n, substeps);
 }
 
 /// The law of m Euler steps of Vasicek, in closed form: what the simulation estimates without bias.

@@ -200,19 +200,21 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
   }
   section.located(nullptr, [&] { grid.validate(); return 0; });
   if (grid.dimension() != dimension) section.fail(nullptr, fmt::format("the box has dimension {}, but the model {}", grid.dimension(), dimension));
+  const auto read_solver = [&](auto& step) {
+    if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
+    if (const auto* n = flow.find("max_iterations")) step.max_iterations = flow.count("max_iterations", *n);
+  };
   double bytes = 300, memory_limit = 0;
   if (name == "finite_volume") {
     FiniteVolumeStepOptions step;
-    if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
-    if (const auto* n = flow.find("max_iterations")) step.max_iterations = flow.count("max_iterations", *n);
+    read_solver(step);
     // About fifty fields and, in one and two dimensions, sparse factors, whose fill grows with the logarithm of the cells: 2.0 kB a cell measured at 256^2.
     bytes = dimension == 3 ? 400 : 2500, memory_limit = 16;
     flow.located(flow.find("step"), [&] { return FiniteVolumeStep(energy, step).report(); });  // refuses the energies it cannot take
     out.step = step;
   } else if (name == "back_and_forth") {
     BackAndForthStepOptions step;
-    if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
-    if (const auto* n = flow.find("max_iterations")) step.max_iterations = flow.count("max_iterations", *n);
+    read_solver(step);
     bytes = BackAndForthStep::bytes_per_cell(dimension), memory_limit = step.memory_limit;
     if (grid.boundary == Boundary::periodic) section.fail(section.find("boundary"), "the back-and-forth step needs no-flux walls; the entropic step takes periodic boxes");
     flow.located(flow.find("step"), [&] { return BackAndForthStep(energy, step).options(); });  // refuses the energies it cannot take
@@ -221,8 +223,7 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
     EntropicStepOptions step;
     if (const auto* n = flow.find("epsilon")) step.epsilon = flow.positive("epsilon", *n);
     if (const auto* n = flow.find("bias_target")) step.bias_target = flow.positive("bias_target", *n);
-    if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
-    if (const auto* n = flow.find("max_iterations")) step.max_iterations = flow.count("max_iterations", *n);
+    read_solver(step);
     if (const auto* n = flow.find("interaction")) {
       const std::string text = flow.text("interaction", *n);
       if (text != "implicit" && text != "semi-implicit") flow.fail(n, fmt::format("'interaction' is '{}', but must be implicit or semi-implicit", text));

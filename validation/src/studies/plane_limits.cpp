@@ -289,14 +289,15 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
   result.checks.push_back(check_at_most("grid-duality", "int_0^t q(s) ds = <phi, V_t>: backward and forward solves agree", "theory.md 2.2", (online.pairing() - response).cwiseAbs().maxCoeff(), 0, response_error + dual_error, "changes of both on refinement"));
   // Replications of the plug-in law: theta_n ~ N(theta, Sigma/n), the Fokker-Planck equation at theta_n.
   const int n = 400;
-  // On 64 x 64 cells at either scale: the response there is that of the refined solve or, at full scale, of the coarse one.
+  // On 64 x 64 cells at either scale: the limit there is that of the refined solve or, at full scale, of the coarse one.
   const Index small = 64;
-  const Matrix linear = quick ? response : coarse.pairing(phi);
+  const auto& limit = quick ? fine : coarse;
+  const Matrix linear = limit.pairing(phi);
   const auto start = start_on(small);
   const Matrix phi_small = functionals(start.grid()), root = Matrix(sigma.llt().matrixL());
   const auto solve = [&](const Vector& parameters) {
     const auto r = FokkerPlanckGrid(FreeEnergy(model.with_parameters(parameters)), start.grid_ptr()).advance(start, time / 20, 20);
-    return is_success(r.status) ? std::optional<Vector>(phi_small * r.measure.values()) : std::nullopt;
+    return is_success(r.status) ? std::optional<Vector>(r.measure.values()) : std::nullopt;
   };
   const auto at_truth = solve(model.parameters());
   const char* replicated = "n Var <phi, rho_t(theta_n)> over replications is that of V_t";
@@ -312,7 +313,7 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
       const Vector move = root * z / std::sqrt(static_cast<double>(n));
       const auto there = solve(model.parameters() + move);
       if (!there) return false;
-      out << std::sqrt(static_cast<double>(n)) * (*there - *at_truth), std::sqrt(static_cast<double>(n)) * linear * move;
+      out << std::sqrt(static_cast<double>(n)) * (phi_small * (*there - *at_truth)), std::sqrt(static_cast<double>(n)) * linear * move;
       return true;
     };
   };
@@ -331,15 +332,17 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
   constexpr std::array rows{-0.8, 0.0, 0.8};
   std::array<Index, 3> row{};
   for (std::size_t r = 0; r < 3; ++r) row[r] = static_cast<Index>((rows[r] + half) / grid.width(1)), squares[r].assign(static_cast<std::size_t>(small), 0.0);
-  const Vector law_at_truth = FokkerPlanckGrid(FreeEnergy(model), start.grid_ptr()).advance(start, time / 20, 20).measure.values();
   const int draws = quick ? 200 : 2000;
+  int drawn = 0;  // those whose solve kept its sign
   for (int k = 0; k < draws; ++k) {
     RandomStream random(options.seed, "plane-limits figure", static_cast<std::uint64_t>(k));
     Vector z(3);
     random.fill_normal(z);
-    const Vector values = FokkerPlanckGrid(FreeEnergy(model.with_parameters(model.parameters() + root * z / std::sqrt(static_cast<double>(n)))), start.grid_ptr()).advance(start, time / 20, 20).measure.values();
+    const auto there = solve(model.parameters() + root * z / std::sqrt(static_cast<double>(n)));
+    if (!there) continue;
+    ++drawn;
     for (std::size_t r = 0; r < 3; ++r) {
-      for (Index i = 0; i < small; ++i) squares[r][static_cast<std::size_t>(i)] += std::pow(values[i + small * row[r]] - law_at_truth[i + small * row[r]], 2) * n / draws;
+      for (Index i = 0; i < small; ++i) squares[r][static_cast<std::size_t>(i)] += std::pow((*there)[i + small * row[r]] - (*at_truth)[i + small * row[r]], 2) * n;
     }
   }
   for (std::size_t r = 0; r < 3; ++r) {
@@ -347,9 +350,9 @@ void add_grid(StudyResult& result, const StudyOptions& options) {
     for (Index i = 0; i < small; ++i) {
       const Index at_cell = i + small * row[r];
       if (std::abs(grid.centres(0)[i]) > 2.6) continue;
-      line.x.push_back(grid.centres(0)[i]), line.y.push_back(std::sqrt(fine.response.row(at_cell).dot(sigma * fine.response.row(at_cell).transpose())));
-      const double deviation = std::sqrt(squares[r][static_cast<std::size_t>(i)]);
-      point.x.push_back(grid.centres(0)[i]), point.y.push_back(deviation), point.error.push_back(deviation / std::sqrt(2.0 * draws));
+      line.x.push_back(grid.centres(0)[i]), line.y.push_back(std::sqrt(limit.response.row(at_cell).dot(sigma * limit.response.row(at_cell).transpose())));
+      const double deviation = std::sqrt(squares[r][static_cast<std::size_t>(i)] / drawn);
+      point.x.push_back(grid.centres(0)[i]), point.y.push_back(deviation), point.error.push_back(deviation / std::sqrt(2.0 * drawn));
     }
     figure.series.push_back(std::move(line)), figure.series.push_back(std::move(point));
   }

@@ -268,6 +268,13 @@ with tempfile.TemporaryDirectory() as name:
                         (grid.replace("x^2", "log(x)") % "40", ["potential", "nan"]), (grid.replace("x^2", "x1^2").replace("beta = 1.0", "beta = 1.0\ndimension = 2") % "40", ["dimension"])]:
         refused(["flow", config(text), "--out", out], *parts)
 
+    # The error of the grid: second order, an estimate near the distance between the grid and its half; what cannot be refined says so.
+    status, out_text, err = run("flow", config(moved.replace('scheme = "richardson"', "epsilon = 0.2") % "80"), "--out", folder / "refined", "--json", "--grid-error")
+    error = json.loads(out_text)["grid_error"] if status == 0 else {}
+    expect(status == 0 and error["status"] == "converged" and abs(error["order"] - 2) < 0.5 and abs(error["error"] * (2 ** min(error["order"], 2) - 1) / error["n_to_half"] - 1) < 1e-9, f"the error of the grid: {error} {err}")
+    refused(["flow", config(grid % "90"), "--out", out, "--grid-error"], "cells of axis 1 is 90", "multiple of 4")
+    refused(["flow", source / "docs/examples/affine.toml", "--out", out, "--grid-error"], "--grid-error", "grids")
+
     # A step too large for a potential that is not convex: a status with a remedy, exit 1.
     well = (source / "docs/examples/double_well.toml").read_text().replace("h      = 0.02", "h = 3.0").replace("vim", "jko")
     status, out_text, err = run("flow", config(well), "--out", folder / "well")

@@ -105,7 +105,7 @@ GeodesicExtrapolation geodesic_extrapolation(const GridDensity& from, const Grid
       out.clipped += std::max(0.0, -value) * volume;
     }
     out.folded += folded[i] * to.values()[i] * volume;
-    values[i] = value > 0 ? value : 0;
+    values[i] = value > 0 ? value : std::min(from.values()[i], to.values()[i]);
   }
   const double mass = values.sum() * volume;
   out.status = out.clipped + out.folded <= options.negative_mass && mass > 0 ? Status::converged : Status::order_lost;

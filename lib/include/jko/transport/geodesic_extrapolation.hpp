@@ -15,8 +15,8 @@ struct GeodesicExtrapolationOptions {
 struct GeodesicExtrapolation {
   Status status = Status::not_run;  ///< converged; order_lost where more mass than the options allow was negative or folded
   GridDensity density;              ///< of mass one to rounding, whatever the status
-  double clipped = 0;               ///< int rho^- dx that was set to 0
-  double folded = 0;                ///< mass of `to` where a map folds (det(I + t D^2 phi) <= 0) or no point was found that lands; the latter cells are set to 0
+  double clipped = 0;               ///< int rho^- dx of the formula; these cells take the smaller of the two densities instead
+  double folded = 0;                ///< mass of `to` where a map folds (det(I + t D^2 phi) <= 0) or no point was found that lands, whose cells take the smaller density too
   double defect = 0;                ///< int |(Id - grad phi)_# to - from| dx: how far phi is from the geodesic's potential
 };
 

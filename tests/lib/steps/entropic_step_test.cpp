@@ -190,7 +190,8 @@ TEST_CASE("fast diffusion from a Gaussian agrees with the quantile step, far bel
 }
 
 TEST_CASE("fast diffusion maps Barenblatt profiles to Barenblatt profiles") {
-  for (const auto& [m, side] : {std::pair{0.9, 3.0}, {0.7, 6.0}, {0.6, 12.0}, {0.51, 12.0}}) {
+  for (const auto& [exponent, side] : {std::pair{0.9, 3.0}, {0.7, 6.0}, {0.6, 12.0}, {0.51, 12.0}}) {
+    const double m = exponent;  // a structured binding cannot be captured
     CAPTURE(m);
     const auto grid = line(300, -side, side);
     const auto profile = problems::barenblatt(1, m);

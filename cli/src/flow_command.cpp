@@ -4,6 +4,7 @@
 #include "data.hpp"
 #include "fit_json.hpp"
 #include "flow_files.hpp"
+#include "species_command.hpp"
 #include "transformed_flow.hpp"
 
 #include <jko/core/error.hpp>
@@ -279,6 +280,11 @@ void add_flow(CLI::App& app, int& status) {
   command->add_flag("--json", a->json, "print JSON");
   command->add_flag("--resume", a->resume, "continue from OUT/checkpoint.json, to the same bits");
   command->callback([a, &status] {
+    if (const auto species = read_species_config(a->config)) {
+      if (!a->fit.empty() || !a->online.empty() || a->step_error || a->grid_error || a->resume) throw DomainError("flow: several species take none of --fit, --online, --step-error, --grid-error and --resume");
+      status = run_species(*species, a->out, a->json);
+      return;
+    }
     const Config config = read_config(a->config);
     if (config.flow.adaptive && (a->step_error || a->grid_error || !a->online.empty())) {
       throw DomainError("flow: --step-error, --grid-error and --online need a fixed step size, not [flow.adaptive]");

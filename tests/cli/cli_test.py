@@ -65,6 +65,26 @@ with tempfile.TemporaryDirectory() as name:
         expect(flow["configuration"] == (source / "docs/examples" / example).read_text(), f"{example}: configuration is kept")
         expect(not (out / "checkpoint.json").exists(), f"{example}: no checkpoint is left")
 
+    # Several species: masses, the bound on the total in the arrays as written, a falling energy; mistakes are one line with its place.
+    text = (source / "docs/examples/species.toml").read_text().replace("steps      = 16", "steps = 2").replace("keep_every = 4", "keep_every = 1").replace("[80, 60]", "[40, 30]")
+    status, shown, err = run("flow", config(text), "--out", folder / "species")
+    expect(status == 0 and "no certificate" in shown, f"species: {status} {err}")
+    flow = json.loads((folder / "species/flow.json").read_text())
+    expect(flow["status"] == "converged" and flow["steps"][1]["free_energy"] < flow["steps"][0]["free_energy"], "species: the energy falls")
+    expect([s["name"] for s in flow["steps"][0]["species"]] == ["settlers", "visitors"] and flow["steps"][0]["gap"] is None, "species: fields")
+    cells = {}
+    for name in ("settlers", "visitors", "total"):
+        data = (folder / f"species/{name}_000002.npy").read_bytes()
+        cells[name] = struct.unpack(f"<{40 * 30}d", data[-8 * 40 * 30:])
+        expect((folder / f"species/{name}_000002.svg").exists(), f"species: the map of {name}")
+    expect(abs(sum(cells["settlers"]) * 0.01 - 1) < 1e-12 and abs(sum(cells["visitors"]) * 0.01 - 0.5) < 1e-12, "species: masses")  # cells of 0.1 x 0.1
+    expect(max(cells["total"]) <= 1.1 * (1 + 1e-12) and max(cells["total"]) > 1.09, "species: the bound on the total acts")
+    for old, new, parts in [("mass    = 0.5", "mas = 0.5", ["config.toml:11", "mas", "mass"]), ('["settlers", "visitors"]', '["settlers", "visitor"]', ["visitor", "nearest is 'visitors'"]),
+                            ("congestion = 1.1", "pressure = { coefficient = 1.0, exponent = 0.5 }", ["above 1"]), ("[flow]", '[flow]\nstep = "quantile"', ["entropic"]),
+                            ("exp(-(x1^2", "x1*exp(-(x1^2", ["even"]), ('"settlers"\nmass', '"total"\nmass', ["total"])]:
+        refused(["flow", config(text.replace(old, new)), "--out", folder / "nothing"], *parts)
+    refused(["flow", config(text), "--resume", "--out", folder / "nothing"], "several species")
+
     # The back-and-forth step: a certificate a step; what it does not take is one line.
     text = (source / "docs/examples/back_and_forth.toml").read_text()
     flow = json.loads((folder / "back_and_forth.toml/flow.json").read_text())

@@ -53,6 +53,8 @@ struct EntropicReport {
   double bias = std::numeric_limits<double>::quiet_NaN();  ///< estimated L1 distance to the unregularised minimiser, where asked for; for orders p < 2 in
                                                            ///< epsilon (fronts) it is 3/(2^p - 1) too small
   double radius = 0;             ///< of the truncated kernel, in standard deviations sqrt(epsilon)
+  double tail_density = 0;       ///< fast diffusion only: below it the energy's slope was held, see "Fast diffusion" at EntropicStep
+  double tail_mass = 0;          ///< of the result, where its density is below tail_density
   int kernel_applications = 0;
   int newton_steps = 0;
   int outer_iterations = 0;      ///< of the interaction
@@ -84,6 +86,11 @@ struct EntropicReport {
 /// a step that does not increase the dual is halved, and far from the solution plain scaling steps are taken. Condition number about
 /// 1/2 + h/(epsilon beta), so epsilon is lowered in steps by 4 from h/beta's size and log rho extrapolated in epsilon^2 to the next start.
 /// Scalings are kept as mantissas with one exponent a tile: no epsilon leaves double's range. `guess` in advance() replaces the lowering.
+///
+/// Fast diffusion (m < 1): h F'(rho)/epsilon ~ -rho^{m-1} h/epsilon has no bound, while the mass it acts on is nothing: below tail_density u is replaced by its
+/// tangent there (still convex; J changes by at most c tail_density^m |box|), so that thinner tails stay where they are. tail_density follows from bias_target: half
+/// of it lies beyond the radius where the tail that h makes of a thin start, (2 h c m/(1-m))^{1/(1-m)} r^{-2/(1-m)}, has this density, or half of it in the whole box at this
+/// density. Newton's steps are taken in log rho there. What moves farther than the kernel's reach ends as under "Status" or with a raised epsilon.
 ///
 /// residual is the L1 violation of the first marginal (not the L2 residual of step_result.hpp). w2_moved corrects the plan's cost by the entropies and the
 /// Fisher terms above. Status: converged; iteration_limit; stalled where rounding stops it; not_finite where no mass of `from` can reach the allowed cells

@@ -3,12 +3,12 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 #include <jko/transport/c_transform.hpp>
+#include <jko/transport/flux_bound.hpp>
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
 #include "../measures/grid_transfer.hpp"
 #include "../transport/scaled_field.hpp"
-#include "certificate.hpp"
 #include "jko_dual.hpp"
 
 #include <fmt/format.h>
@@ -934,7 +934,12 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
       // From the result's own potential, or from the better one by the triangle inequality.
       if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
-      certify_by_gap(result, h, energy_.convexity());
+      // b7 for q+, and a flux from the result to it.
+      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) {
+        const GridDensity feasible(from.grid_ptr(), bounds.positive / (bounds.positive.sum() * volume));
+        report_.w2_feasible = w2_flux_bound(result.measure, feasible).w2;
+        result.w2_bound = report_.w2_feasible + std::sqrt(2 * h * std::max(0.0, bounds.positive_value - bounds.dual_value) / (1 + h * convexity->kappa));
+      }
     }
   }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {

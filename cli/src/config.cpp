@@ -489,15 +489,14 @@ Config read_config(const std::filesystem::path& path) {
     if (on_grid) {
       if (!root["grid"].is_table()) throw ParseError(file, 1, 0, "the table [grid] is missing");
       flow.located(flow.find("scheme"), [&] {
-        if (extrapolated && !entropic) throw DomainError(fmt::format("the {} step allows the scheme jko only", name));
-        if (config.flow.scheme != Scheme::jko) throw DomainError(fmt::format("the {} step allows the scheme{} only", name, entropic ? "s jko and richardson" : " jko"));
-        if (config.flow.adaptive) throw DomainError(fmt::format("the {} step allows fixed steps only", name));
+        if (finite_volume && config.flow.scheme != Scheme::jko) throw DomainError("the finite_volume step allows the schemes jko and richardson only");
+        if (extrapolated && config.flow.adaptive) throw DomainError("the scheme richardson allows fixed steps only");
         return 0;
       });
       config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.energy, name, path.parent_path());
       if (extrapolated) {
         config.grid->scheme = GridFlow::Scheme::richardson;
-        if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) flow.fail(flow.find("certificate"), "an extrapolated density minimises nothing: it has no certificate");
+        if (entropic && std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) flow.fail(flow.find("certificate"), "an extrapolated density minimises nothing: it has no certificate");
       }
     } else if (labelled) {
       std::optional<Section> particles;

@@ -9,12 +9,15 @@
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
-#include <jko/estimators/kalman_likelihood.hpp>
 #include <jko/estimators/gmm.hpp>
+#include <jko/estimators/grid_filter.hpp>
+#include <jko/estimators/kalman_likelihood.hpp>
 #include <jko/estimators/martingale.hpp>
 #include <jko/estimators/nonparametric.hpp>
 #include <jko/estimators/online_gradient.hpp>
+#include <jko/estimators/particle_filter.hpp>
 #include <jko/estimators/score_matching.hpp>
+#include <jko/estimators/simulated_likelihood.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
 #include <jko/estimators/stationary.hpp>
 #include <jko/estimators/stein.hpp>
@@ -36,6 +39,8 @@ using estimators::FitOptions;
 const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
 const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
+
+const std::vector<std::string> filters{"grid-filter", "particle-filter"};  // of paths with measurement noise
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
@@ -120,6 +125,27 @@ void set_panel_fit(Problem& problem, PanelFit fit) {
   problem.refit = [panel = std::make_shared<const estimators::Panel>(problem.panel), refit = problem.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
 }
 
+bool simulates(const std::string& estimator) { return estimator == "pedersen" || estimator == "modified-bridge" || estimator == "particle-filter"; }
+
+estimators::SimulatedOptions simulated_options(const ProblemArguments& a) {
+  estimators::SimulatedOptions out{.importance = a.estimator == "pedersen" ? estimators::Importance::pedersen : estimators::Importance::modified_bridge, .seed = a.seed, .threads = a.threads};
+  if (a.paths > 0) out.paths = a.paths;
+  if (a.substeps > 0) out.substeps = a.substeps;
+  out.validate();
+  return out;
+}
+
+/// A simulated likelihood with its options, in place of the default ones.
+void set_simulated(Problem& problem, const ProblemArguments& a, const Diffusion& diffusion) {
+  const auto options = simulated_options(a);
+  set_panel_fit(problem, [diffusion, options](const estimators::Panel& data, const Vector& start, const FitOptions& fit_options) {
+    return estimators::fit_simulated(data, diffusion.with_parameters(start), options, fit_options);
+  });
+  problem.likelihood = [panel = std::make_shared<const estimators::Panel>(problem.panel), diffusion, options](const Vector& at) {
+    return estimators::simulated_log_likelihood(*panel, diffusion.with_parameters(at), options);
+  };
+}
+
 Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
   if (among(sample_estimators, a.estimator) || among(snapshot_estimators, a.estimator) || a.estimator == "least-squares" || a.estimator == "recursive-likelihood" || !a.interaction.empty()) {
     throw DomainError(fmt::format("fit: a diffusion by its coefficients is fitted to paths, by one of {}, {}", fmt::join(estimators::transition_names(), ", "), fmt::join(path_estimators.begin() + 2, path_estimators.end(), ", ")));
@@ -154,8 +180,102 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  if (simulates(out.estimator)) {
+    set_simulated(out, a, diffusion);
+    return out;
+  }
   set_panel_fit(out, [diffusion, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, diffusion.with_parameters(start), transition, options); });
   out.likelihood = [panel, diffusion, transition](const Vector& at) { return estimators::log_likelihood(*panel, diffusion.with_parameters(at), transition); };
+  return out;
+}
+
+/// Half of the increments' variance for the noise, as for --model linear.
+double default_noise(const estimators::Panel& panel) {
+  double sum = 0, count = 0;
+  for (const estimators::Path& path : panel) {
+    const Index n = path.transitions();
+    sum += (path.values.rightCols(n) - path.values.leftCols(n)).squaredNorm();
+    count += static_cast<double>(n * path.values.rows());
+  }
+  if (!(sum > 0)) throw DomainError("fit: the data are constant, so no diffusion fits them");
+  return std::sqrt(0.25 * sum / count);
+}
+
+/// A model observed with noise: its parameters and the noise's standard deviation. Parameters that no --start gives begin from an Euler fit without noise, where there is one.
+Problem filter_problem(const DataArguments& data, const ProblemArguments& a) {
+  if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+  Problem out;
+  out.family = a.model;
+  out.estimator = a.estimator;
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+  const auto given = values;
+  const bool coefficients = !a.drift.empty() || among(diffusion_names(), a.model);
+  const int dimension = coefficients ? 1 : count_coordinates(data);
+  if (a.estimator == "grid-filter" && dimension != 1) throw DomainError(fmt::format("fit: grid-filter is for one column, but there are {}: choose one with --column, or use particle-filter", dimension));
+  out.panel = read_panel(data, dimension);
+  double noise = default_noise(out.panel);
+  if (const auto found = values.find("noise"); found != values.end()) noise = found->second, values.erase(found);
+  std::optional<Model> model;
+  std::optional<Diffusion> diffusion;
+  if (coefficients) {
+    const DiffusionPtr family = a.drift.empty() ? diffusion_family(a.model) : diffusion_formula(a.drift, a.diffusion);
+    Vector theta(family->parameter_count());
+    std::vector<std::string> names;
+    for (Index i = 0; i < theta.size(); ++i) {
+      const Parameter& p = family->parameters()[static_cast<std::size_t>(i)];
+      names.push_back(p.name);
+      theta[i] = values.contains(p.name) ? values[p.name] : default_value(p, out.panel.front().values.row(0).transpose());
+    }
+    names.emplace_back("noise");
+    for (const auto& [name, value] : values) {
+      if (!among(names, name)) throw DomainError(fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
+    }
+    diffusion.emplace(family, theta);
+    out.parameters = family->parameters();
+  } else {
+    const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
+    add_defaults(*potential, out.panel.front().values.rowwise().mean(), values);
+    model.emplace(model_from(potential, values, 0.5));
+    out.parameters = model->parameter_list();
+  }
+  Vector start = model ? model->parameters() : diffusion->parameters();
+  try {
+    FitOptions options;
+    for (const Parameter& p : out.parameters) options.fixed.push_back(given.contains(p.name));
+    if (std::find(options.fixed.begin(), options.fixed.end(), false) != options.fixed.end()) {
+      const Fit first = model ? estimators::fit(out.panel, *model, estimators::Transition::euler, options) : estimators::fit(out.panel, *diffusion, estimators::Transition::euler, options);
+      if (is_success(first.status)) start = first.estimate;
+    }
+  } catch (const DomainError&) {  // observations outside the state space: from the defaults
+  }
+  out.parameters.push_back({.name = "noise", .lower = 0, .positive = true});
+  out.start.resize(start.size() + 1);
+  out.start << start, noise;
+  add_bounds(out, fixed, a.bounds);
+  const auto split = [](const Vector& at) { return std::pair<Vector, double>(at.head(at.size() - 1), at[at.size() - 1]); };
+  if (a.estimator == "grid-filter") {
+    const Diffusion of = model ? as_diffusion(*model) : *diffusion;
+    set_panel_fit(out, [of, split](const estimators::Panel& other, const Vector& at, const FitOptions& options) {
+      const auto [theta, deviation] = split(at);
+      return estimators::fit_grid_filter(other, of.with_parameters(theta), deviation, {}, options);
+    });
+    out.likelihood = [panel = std::make_shared<const estimators::Panel>(out.panel), of, split](const Vector& at) {
+      const auto [theta, deviation] = split(at);
+      return estimators::grid_filter_log_likelihood(*panel, of.with_parameters(theta), deviation);
+    };
+    return out;
+  }
+  estimators::ParticleFilterOptions options{.seed = a.seed, .threads = a.threads};
+  if (a.paths > 0) options.particles = a.paths;
+  if (a.substeps > 0) options.substeps = a.substeps;
+  options.validate();
+  // No likelihood for profiles and samplers: the simulated value jumps in the parameters.
+  set_panel_fit(out, [model, diffusion, split, options](const estimators::Panel& other, const Vector& at, const FitOptions& fit_options) {
+    const auto [theta, deviation] = split(at);
+    return model ? estimators::fit_particle_filter(other, model->with_parameters(theta), deviation, options, fit_options) : estimators::fit_particle_filter(other, diffusion->with_parameters(theta), deviation, options, fit_options);
+  });
   return out;
 }
 
@@ -234,6 +354,7 @@ Problem linear_problem(const DataArguments& data, const ProblemArguments& a) {
 std::vector<std::string> estimator_names() {
   std::vector<std::string> out = estimators::transition_names();
   out.emplace_back("kalman");
+  out.insert(out.end(), filters.begin(), filters.end());
   out.insert(out.end(), path_estimators.begin(), path_estimators.end());
   out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
   out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
@@ -259,6 +380,8 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   Problem out;
   out.family = a.model;
   if (a.model == "linear") return linear_problem(data, a);
+  if ((a.paths > 0 || a.substeps > 0) && !simulates(a.estimator)) throw DomainError("fit: --paths and --substeps go with the estimators pedersen, modified-bridge and particle-filter");
+  if (among(filters, a.estimator)) return filter_problem(data, a);
   if (a.estimator == "kalman") throw DomainError("fit: the estimator kalman goes with --model linear");
   if (!a.drift.empty() || among(diffusion_names(), a.model)) return diffusion_problem(data, a);
   if (a.estimator == "binned") return binned_problem(data, a);
@@ -365,6 +488,10 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  if (simulates(out.estimator)) {
+    set_simulated(out, a, as_diffusion(model));
+    return out;
+  }
   set_panel_fit(out, [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, model.with_parameters(start), transition, options); });
   out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };
   return out;

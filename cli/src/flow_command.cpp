@@ -116,14 +116,14 @@ Step make_step(const FreeEnergy& energy, const Config& config) {
 
 template <class Step>
 bool extrapolates(const Config& config) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->scheme == GridFlow::Scheme::richardson;
+  if constexpr (std::is_same_v<typename Step::Measure, GridDensity>) return config.grid->scheme == GridFlow::Scheme::richardson;
   else return false;
 }
 
 /// The flow in the configuration's scheme, from its start.
 template <class Step>
 FlowResult<typename Step::Measure> run_flow(const Step& step, const Config& config, const typename Step::Measure& start, const FlowOptions& options, Observer* observer = nullptr) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) {
+  if constexpr (std::is_same_v<typename Step::Measure, GridDensity>) {
     if (extrapolates<Step>(config)) return extrapolated_flow(step, start, options, observer).result;
   }
   return Flow<Step>(step, start, options).run(observer);

@@ -283,9 +283,16 @@ with tempfile.TemporaryDirectory() as name:
     expect(status == 0 and abs(mean - (2 * 1.1**-8 - 1.2**-4)) < 1e-4, f"richardson: {mean} {err}")
     for file in ["band_density.csv", "band_quantiles.csv", "band_moments.csv"]:
         expect((folder / "second" / file).exists(), f"{file} of a grid flow")
+    # The implicit midpoint: the mean is multiplied by (1 - h)/(1 + h) a step. Adaptive steps record each h and end on time.
+    midpoint = moved.replace("richardson", "vim")
+    status, out_text, err = run("flow", config(midpoint % "80"), "--out", folder / "midpoint", "--json")
+    expect(status == 0 and abs(json.loads(out_text)["steps"][-1]["mean"][0] - (0.9 / 1.1) ** 4) < 1e-4, f"vim on a grid: {err}")
+    status, out_text, err = run("flow", config(midpoint.replace("steps = 4", "steps = 4\nadaptive = { tolerance = 1e-3 }") % "80"), "--out", folder / "adaptive", "--json")
+    sizes = [step["h"] for step in json.loads(out_text)["steps"]] if status == 0 else []
+    expect(status == 0 and abs(sum(sizes) - 0.4) < 1e-12 and len(set(sizes)) > 1, f"adaptive steps on a grid: {sizes} {err}")
     refused(["flow", config(moved % "80"), "--out", out, "--resume"], "richardson")
     for text, parts in [(moved.replace("steps = 4", 'steps = 4\ncertificate = "dual"') % "40", ["certificate"]), (grid.replace("h = 0.1", 'h = 0.1\ncertificate = "yes"') % "40", ["certificate", "dual"]), (grid % "1000000000", ["config.toml:13"]), (grid % "100000000", ["config.toml:13", "GiB"]), (grid % "0", ["config.toml:13"]), (grid % "40, 40", ["cells"]),
-                        (grid.replace("h = 0.1", 'h = 0.1\nscheme = "bdf2"') % "40", ["jko"]), (grid.replace("h = 0.1", "h = 0.1\nepsilon = 1e-12") % "40", ["epsilon", "width"]),
+                        (grid.replace('"entropic"', '"finite_volume"').replace("h = 0.1", 'h = 0.1\nscheme = "bdf2"') % "40", ["jko and richardson"]), (moved.replace("steps = 4", "steps = 4\nadaptive = { tolerance = 1e-3 }") % "40", ["fixed steps"]), (grid.replace("h = 0.1", "h = 0.1\nepsilon = 1e-12") % "40", ["epsilon", "width"]),
                         (grid.replace("x^2", "log(x)") % "40", ["potential", "nan"]), (grid.replace("x^2", "x1^2").replace("beta = 1.0", "beta = 1.0\ndimension = 2") % "40", ["dimension"])]:
         refused(["flow", config(text), "--out", out], *parts)
 

@@ -937,7 +937,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       // b7 for q+, and a flux from the result to it.
       if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) {
         const GridDensity feasible(from.grid_ptr(), bounds.positive / (bounds.positive.sum() * volume));
-        report_.w2_feasible = w2_flux_bound(result.measure, feasible).w2;
+        report_.w2_feasible = flux_bound(result.measure, feasible, {.threads = options_.threads}).value;
         result.w2_bound = report_.w2_feasible + std::sqrt(2 * h * std::max(0.0, bounds.positive_value - bounds.dual_value) / (1 + h * convexity->kappa));
       }
     }

@@ -50,6 +50,7 @@ class FiniteVolumeStep {
   explicit FiniteVolumeStep(FreeEnergy energy, FiniteVolumeStepOptions options = {});
 
   [[nodiscard]] const FreeEnergy& energy() const { return energy_; }
+  [[nodiscard]] const FiniteVolumeStepOptions& options() const { return options_; }
   void set_parameters(const ConstVectorRef& parameters) { energy_.set_parameters(parameters); }
   [[nodiscard]] EnergyValue energy_value(const GridDensity& measure) const;
   /// h > 0, time. Throws DomainError where `from` has mass on an obstacle.

@@ -101,7 +101,6 @@ with tempfile.TemporaryDirectory() as name:
         ("cells = [64, 64]", 'cells = [64, 64]\nboundary = "periodic"', ["config.toml:22:12", "no-flux"]),
         ("cells = [64, 64]", "cells = [8192, 8192]", ["config.toml:21:9", "GiB"]),
         ("tolerance  = 1e-5", "epsilon = 1e-3", ["config.toml:16:11", "entropic"]),
-        ("h          = 0.05", 'scheme = "bdf2"\nh = 0.05', ["config.toml:13:10", "jko only"]),
         ('"back_and_forth"', '"back_and_fort"', ["config.toml:12:14", "back_and_forth"]),
     ]:
         refused(["flow", config(text.replace(old, new)), "--out", folder / "nothing"], *parts)

@@ -55,8 +55,14 @@ TEST_CASE("uncoupled species take the steps of the entropic step") {
   }
   CHECK(std::abs(result.w2_moved - std::sqrt(squared)) < 1e-6);
   CHECK(std::isnan(result.gap));
-  SpeciesStep threaded(step.energy(), {.epsilon = 0.04, .tolerance = 1e-9, .threads = 3});
-  CHECK(threaded.advance(from, 0.1).measure[1].values() == result.measure[1].values());
+  // Threads are used from 2^15 cells on.
+  const auto fine = box({192, 172}, -4, 4);
+  const SpeciesEnergy coupled{step.energy().species, {}, FreeEnergy::PorousMediumPart{0.5, 2}, 0.4};
+  SpeciesStep one(coupled, {.epsilon = 4e-3, .tolerance = 0.02, .threads = 1}), three(coupled, {.epsilon = 4e-3, .tolerance = 0.02, .threads = 3});
+  const std::vector<GridDensity> start{normal(fine, 0.5, 0.6), normal(fine, -0.3, 0.9)};
+  const auto a = one.advance(start, 0.01), b = three.advance(start, 0.01);
+  REQUIRE(a.status == Status::converged);
+  for (std::size_t i = 0; i < 2; ++i) CHECK(a.measure[i].values() == b.measure[i].values());
 }
 
 TEST_CASE("equal species under a pressure of their total are one species") {

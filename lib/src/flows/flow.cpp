@@ -10,7 +10,7 @@
 #include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
 #include <jko/transport/flux_bound.hpp>
-#include <jko/transport/geodesic_extrapolation.hpp>
+#include <jko/transport/grid_geodesic.hpp>
 
 #include <fmt/format.h>
 
@@ -97,14 +97,14 @@ struct SchemeStep {
 /// BDF2 and VIM between grid densities: the potential from the energy's first variation, the extrapolation along it.
 template <ExactOnGrids Step>
 StepResult<GridDensity> grid_scheme_step(Step& step, Scheme scheme, const FlowState<GridDensity>& current, const FlowState<GridDensity>* previous, double h, double h_previous, const Vector& guess) {
-  const GeodesicExtrapolationOptions options{.threads = step.options().threads};
+  const GridGeodesicOptions options{.threads = step.options().threads};
   const GridEnergy energy(step.energy(), current.measure.grid_ptr());
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   if (scheme == Scheme::bdf2) {
     const Bdf2 weights(h, h_previous);
     // The first step was JKO's, whose potential is exact.
     const Vector potential = previous->k == 0 ? jko_potential(energy, current.measure, h_previous) : bdf2_potential(energy, previous->measure, current.measure, h_previous, options.threads);
-    const auto point = geodesic_extrapolation(previous->measure, current.measure, potential, weights.s, options);
+    const auto point = grid_geodesic(previous->measure, current.measure, potential, weights.s, options);
     StepResult<GridDensity> out;
     out.status = point.status;
     if (!is_success(point.status)) return out;
@@ -114,7 +114,7 @@ StepResult<GridDensity> grid_scheme_step(Step& step, Scheme scheme, const FlowSt
   }
   auto out = advance(step, current.measure, 0.5 * h, guess.size() > 0 ? Vector(0.5 * (current.measure.coordinates() + guess)) : Vector());
   if (!is_success(out.status)) return out;
-  auto end = geodesic_extrapolation(current.measure, out.measure, jko_potential(energy, out.measure, 0.5 * h), 2, options);
+  auto end = grid_geodesic(current.measure, out.measure, jko_potential(energy, out.measure, 0.5 * h), 2, options);
   out.status = end.status;
   out.measure = std::move(end.density);
   out.energy = step.energy_value(out.measure);

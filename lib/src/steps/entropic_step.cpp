@@ -3,12 +3,12 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 #include <jko/transport/c_transform.hpp>
+#include <jko/transport/flux_bound.hpp>
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
 #include "../measures/grid_transfer.hpp"
 #include "../transport/scaled_field.hpp"
-#include "certificate.hpp"
 #include "jko_dual.hpp"
 
 #include <fmt/format.h>
@@ -559,7 +559,9 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
   evaluate();
   int without_progress = 0, scalings = 0;
   // Fast diffusion: log a changes by thousands in the tails where log rho changes by one, so there the step is taken in log rho, b follows from it and a from b.
-  const bool in_density = proximal.k < 0 && proximal.cap == infinity;
+  const bool in_density = proximal.k < 0;
+  const double cap_force = proximal.cap < infinity ? proximal.force(proximal.cap) : infinity;
+  const double cap_slope = proximal.cap < infinity ? proximal.a + proximal.b * proximal.k * std::exp(proximal.k * proximal.cap) : 1;
   double best = violation, lost = infinity;
   int losing = 0;
   while (!(violation <= tolerance)) {
@@ -579,7 +581,14 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
       if (in_density) {
         push_forward(step_);
         old_y_ = y;
-        for (Index i = 0; i < step_.size(); ++i) step_[i] = std::clamp((1 - damping[i]) * average[i], -2.0, 2.0);
+        for (Index i = 0; i < step_.size(); ++i) {
+          double change = (1 - damping[i]) * average[i];
+          if (y[i] == proximal.cap) {  // log rho goes on beyond the cap along f's tangent there, so that it tells L
+            old_y_[i] += (y[i] - log_b[i] - shifted[i] - cap_force) / cap_slope;
+            change = average[i] / cap_slope;
+          }
+          step_[i] = std::clamp(change, -2.0, 2.0);
+        }
       } else {
         // The quadratic model is trusted for a factor e^10; cells that are off by more go on with their scaling step.
         for (Index i = 0; i < step_.size(); ++i) {
@@ -595,7 +604,7 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
           for (Index i = 0; i < step_.size(); ++i) {
             if (old_y_[i] == -infinity) continue;
             const double l = old_y_[i] + length * step_[i];
-            log_b[i] = l - (proximal.force(l) + shifted[i]);
+            log_b[i] = l <= proximal.cap ? l - (proximal.force(l) + shifted[i]) : proximal.cap - (cap_force + (l - proximal.cap) * cap_slope + shifted[i]);
           }
           if (!start_from_scaling()) return Status::not_finite;
         } else {
@@ -867,8 +876,8 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   result.iterations = (w.applications + 1) / 2;
   result.status = status;
   result.residual = w.violation;
-  if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
-    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do, as long as
+  if (!is_success(status) && options_.epsilon == 0 && (w.applications < limit || tail_density > 0)) {
+    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep, as fast diffusion's, which may use up all iterations): the next larger ones, blurring more, may do, as long as
     // two of them agree to a tenth of the mass and the expansion's last term is at most a tenth of W2^2.
     EntropicStepOptions larger = options_;
     larger.bias = BiasEstimate::two_epsilons;
@@ -934,7 +943,12 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
       // From the result's own potential, or from the better one by the triangle inequality.
       if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
-      certify_by_gap(result, h, energy_.convexity());
+      // b7 for q+, and a flux from the result to it.
+      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) {
+        const GridDensity feasible(from.grid_ptr(), bounds.positive / (bounds.positive.sum() * volume));
+        report_.w2_feasible = flux_bound(result.measure, feasible, {.threads = options_.threads}).value;
+        result.w2_bound = report_.w2_feasible + std::sqrt(2 * h * std::max(0.0, bounds.positive_value - bounds.dual_value) / (1 + h * convexity->kappa));
+      }
     }
   }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {

@@ -64,6 +64,7 @@ struct EntropicReport {
   double best_dual_value = std::numeric_limits<double>::quiet_NaN();  ///< after the ascent
   double primal_value = std::numeric_limits<double>::quiet_NaN();  ///< J(q+) after the ascent: an upper bound of min J
   double l1_feasible = std::numeric_limits<double>::quiet_NaN();   ///< int |result - q| dx
+  double w2_feasible = std::numeric_limits<double>::quiet_NaN();   ///< >= W2(result, q+), by a flux (transport/flux_bound.hpp); NaN where no convexity constant is known
   double l1_bound = std::numeric_limits<double>::quiet_NaN();      ///< of int |result - exact| dx, by convexity of F in rho; NaN without entropy or for m != 2
   std::string uncertified;       ///< why there is none, though asked for
 };
@@ -100,8 +101,8 @@ struct EntropicReport {
 /// unregularised discrete problem min J = F + W_h(., from)/h of back_and_forth_step.hpp (W_h: transport with cubic splines between the cells, third order in the
 /// width), whose density rho_phi is the result. certificate_iterations of the dual's ascent give a better phi' and its push-forward q+ of `from`:
 /// D(phi) <= D(phi') <= min J <= J(q+). gap is J(q+) - D(phi), what the result's potential leaves of the dual, and KL(exact | result) <= beta gap. l1_bound is the lesser of
-/// what this proves and of int |result - rho_phi'| + (2 beta (J(q+) - D(phi')))^{1/2}. w2_bound = sqrt(2 h gap/(1 + h kappa)) is b7's bound of W2(q+, exact), q+ being within
-/// l1_feasible of the result: no cheap plan has exactly the result as its marginal. The bias of epsilon, the iteration's error and what the kernel cuts off are all in these
+/// what this proves and of int |result - rho_phi'| + (2 beta (J(q+) - D(phi')))^{1/2}. w2_bound, of W2(result, exact), is
+/// w2_feasible >= W2(result, q+) (a flux between the two, transport/flux_bound.hpp) and b7's (2 h (J(q+) - D(phi'))/(1 + h kappa))^{1/2} >= W2(q+, exact). The bias of epsilon, the iteration's error and what the kernel cuts off are all in these
 /// bounds; the distance of the discrete problem from the continuous one is not. With a semi-implicit interaction the certified functional has W*from as a fixed potential;
 /// implicit interactions, congestion, m < 1, obstacles, and periodic boxes are not certified. Cost: docs/methods/entropic_step.md.
 ///

@@ -5,7 +5,6 @@
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
 #include <jko/estimators/binned.hpp>
-#include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
@@ -37,7 +36,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
-const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm", "gmm-euler"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 const std::vector<std::string> filters{"grid-filter", "particle-filter"};  // of paths with measurement noise
@@ -92,12 +91,13 @@ double default_value(const Parameter& parameter, const Vector& values) {
 
 using PanelFit = std::function<Fit(const estimators::Panel&, const Vector&, const FitOptions&)>;
 
-estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
+estimators::GmmFit gmm(const std::string& name, const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
   const Diffusion at = diffusion.with_parameters(start);
-  const bool closed = estimators::has_closed_moments(at, data.front().values.row(0).transpose());  // then the moments are martingale differences
+  const bool exact = name == "gmm";  // then the moments are martingale differences
   const Fit euler = estimators::fit(data, at, estimators::Transition::euler, options);
-  auto out = estimators::fit_gmm(estimators::transition_moments(data, at), at.parameter_list(), euler.estimate.allFinite() ? euler.estimate : start,
-                                 {.lags = closed ? 0 : estimators::automatic_lags, .fit = options});
+  const int degree = std::clamp(at.family().drift_degree(at.parameters()), 1, 5);  // as many powers of x as the drift has
+  auto out = estimators::fit_gmm(estimators::transition_moments(data, at, exact ? estimators::TransitionMoments::exact : estimators::TransitionMoments::euler, degree), at.parameter_list(),
+                                 euler.estimate.allFinite() ? euler.estimate : start, {.lags = exact ? 0 : estimators::automatic_lags, .fit = options});
   out.fit.model = diffusion.family().describe();
   for (const estimators::Path& path : data) out.fit.duration += path.times[path.times.size() - 1] - path.times[0];
   return out;
@@ -106,15 +106,15 @@ estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion
 /// The estimators of one-dimensional paths that are no likelihoods.
 PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
   using estimators::MartingaleKind;
-  if (name == "gmm") return [diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(data, diffusion, start, options).fit; };
+  if (name == "gmm" || name == "gmm-euler") return [name, diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(name, data, diffusion, start, options).fit; };
   const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
   return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
 }
 
 void set_gmm_test(Problem& problem, const Diffusion& diffusion) {
-  if (problem.estimator != "gmm") return;
-  problem.tests = [panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
-    const auto again = gmm(panel, diffusion, fit.estimate, options).overidentification;
+  if (problem.estimator != "gmm" && problem.estimator != "gmm-euler") return;
+  problem.tests = [name = problem.estimator, panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = gmm(name, panel, diffusion, fit.estimate, options).overidentification;
     if (again.degrees_of_freedom == 0) return {};
     return {again};
   };

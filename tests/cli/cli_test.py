@@ -196,6 +196,20 @@ with tempfile.TemporaryDirectory() as name:
     expect(abs(split["log_likelihood"] - parameters["log_likelihood"]) < 1e-6, "Strang splitting is exact for OU")
     simulated = json.loads(run("fit", data, "--model", "ou", "--estimator", "modified-bridge", "--json")[1])
     expect(simulated["status"] == "converged" and all(0 < p["monte_carlo_error"] < p["standard_error"] for p in simulated["parameters"]), "a simulated likelihood's Monte-Carlo errors stand beside the standard errors")
+    # A noise that is known: the grid filter is the Kalman filter. Both ends of the range of sigma and beta are one model.
+    noisy = folder / "noisy.csv"
+    noisy.write_text("t,x\n" + "".join(f"{float(t)},{float(x) + (0.4 if k % 3 == 0 else -0.2)}\n" for k, (t, x) in enumerate(line.split(",") for line in data.read_text().splitlines()[1:] if line[0] not in "t#")))
+    kalman = json.loads(run("fit", noisy, "--model", "linear", "--fix", "noise=0.3", "--json")[1])
+    grid = json.loads(run("fit", noisy, "--model", "ou", "--estimator", "grid-filter", "--fix", "noise=0.3", "--json")[1])
+    expect(kalman["status"] == "converged" and grid["status"] == "converged", "filters converge")
+    expect(abs(kalman["log_likelihood"] - grid["log_likelihood"]) < 1e-2, "the grid filter's likelihood is Kalman's, to its tolerance")
+    expect([p["name"] for p in grid["parameters"]] == ["kappa", "mu", "beta", "noise"], "the noise is the last parameter")
+    particles = json.loads(run("fit", noisy, "--model", "ou", "--estimator", "particle-filter", "--fix", "noise=0.3", "--paths", 100, "--substeps", 4, "--json")[1])
+    expect(all(abs(p["estimate"] - q["estimate"]) < q["standard_error"] for p, q in zip(particles["parameters"][:3], grid["parameters"])), "particles are near")
+    more = [json.loads(run("fit", data, "--model", "ou", "--estimator", "modified-bridge", "--paths", 16, "--substeps", 4, "--seed", seed, "--json")[1]) for seed in (1, 1, 2)]
+    expect(more[0]["log_likelihood"] == more[1]["log_likelihood"] != more[2]["log_likelihood"], "the seed of a simulated likelihood")
+    refused(["fit", data, "--model", "ou", "--paths", 16], "--paths", "modified-bridge")
+    refused(["fit", data, "--model", "ou", "--estimator", "modified-bridge", "--paths", 15], "even")
     refused(["fit", data, "--model", "ou", "--estimator", "kalman"], "kalman", "linear")
     refused(["fit", data, "--model", "cir", "--estimator", "jko"], "state space")
     formula = json.loads(run("fit", data, "--potential", "k/2*(x-c)^2", "--estimator", "exact", "--start", "k=1,c=0", "--json")[1])
@@ -450,7 +464,8 @@ with tempfile.TemporaryDirectory() as name:
     recursive = fitted(path, "--model", "ou", "--estimator", "recursive-likelihood")
     expect(all(abs(p["estimate"] - q) < p["standard_error"] for p, q in zip(recursive["parameters"], estimates(exact))), "recursive likelihood")
     expect("log-likelihood" not in run("fit", path, "--model", "ou", "--estimator", "gmm")[1], "no likelihood is printed where there is none")
-    refused(["fit", path, "--model", "cubic", "--estimator", "martingale-linear"], "no closed moments")
+    cubic = fitted(path, "--model", "cubic", "--estimator", "martingale-quadratic")
+    expect(cubic["status"] == "converged", "martingale functions beyond Pearson diffusions")
     refused(["fit", path, "--model", "ou", "--estimator", "gmm", "--residuals"], "--residuals")
     refused(["fit", path, "--model", "vasicek", "--estimator", "least-squares"], "by one of")
     # Samples and counts.

@@ -211,10 +211,15 @@ FirstOrderFit fit_first_order(const Snapshots& snapshots, const FreeEnergy& star
     for (Index i = 0; i < p; ++i) {
       for (Index j = 0; j < p; ++j) covariance(free[static_cast<std::size_t>(i)], free[static_cast<std::size_t>(j)]) = inverse(i, j);
     }
-    // 1/beta stays positive during the iteration: at most nine tenths of the way to zero.
+    // 1/beta stays positive during the iteration: at most nine tenths of the way to zero. Where that is a thousandth of its standard error, zero is where the conditions lead.
+    bool shortened = false;
     for (Index j = 0; j < p; ++j) {
-      if (free[static_cast<std::size_t>(j)] == beta_at && x[beta_at] + move[j] <= 0) move *= -0.9 * x[beta_at] / move[j];
+      if (free[static_cast<std::size_t>(j)] != beta_at || x[beta_at] + move[j] > 0) continue;
+      if (x[beta_at] < 1e-3 * std::sqrt(inverse(j, j))) fit.status = Status::no_minimiser;
+      shortened = true;
+      move *= -0.9 * x[beta_at] / move[j];
     }
+    if (fit.status == Status::no_minimiser) break;
     fit.gradient_norm = 0;
     held.clear();
     for (Index j = 0; j < p; ++j) {
@@ -228,6 +233,7 @@ FirstOrderFit fit_first_order(const Snapshots& snapshots, const FreeEnergy& star
       }
       fit.gradient_norm = std::max(fit.gradient_norm, std::abs(x[i] - before) / std::sqrt(inverse(j, j)));
     }
+    if (shortened) continue;
     if (updating && fit.gradient_norm <= options.tolerance) {
       fit.status = Status::converged;
       break;
@@ -250,9 +256,8 @@ FirstOrderFit fit_first_order(const Snapshots& snapshots, const FreeEnergy& star
   if (fit.status == Status::converged && !held.empty()) fit.status = Status::parameter_at_bound;
   out.conditions = at.g;
   out.condition_covariance = at.omega;
-  if (beta_at >= 0 && !fit.fixed[static_cast<std::size_t>(beta_at)] && x[beta_at] < 1e-12) {
-    fit.status = Status::no_minimiser;
-    fit.warnings.emplace_back("the conditions ask for a negative 1/beta: the steps are too large, or the family is wrong");
+  if (fit.status == Status::no_minimiser) {
+    fit.warnings.emplace_back("the conditions ask for a negative 1/beta: too few points to tell beta from the curvature, steps too large, or the wrong family; fix beta where it is known");
   }
   fit.estimate = x;
   if (beta_at >= 0) {
@@ -277,7 +282,7 @@ FirstOrderFit fit_first_order(const Snapshots& snapshots, const FreeEnergy& star
     }
   }
   const auto df = static_cast<int>(at.g.size() - p);
-  if (fit.status == Status::converged) {
+  if (fit.status == Status::converged || fit.status == Status::no_minimiser) {
     const Vector unit = at.omega.diagonal().cwiseSqrt().cwiseInverse();
     const Vector g = unit.asDiagonal() * at.g;
     const double hansen = g.dot(weight.solve(g));

@@ -356,6 +356,8 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   out.model = model;
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
+  const std::vector<std::string> of_any_dimension{"exact", "euler", "shoji-ozaki", "strang", "least-squares", "recursive-likelihood"};
+  if (dimension > 1 && !among(of_any_dimension, out.estimator)) throw DomainError(fmt::format("fit: {} is for one column, but there are {}: choose one with --column, or one of {}", out.estimator, dimension, fmt::join(of_any_dimension, ", ")));
   if (among(path_estimators, out.estimator)) {
     if (out.estimator == "least-squares") {
       set_panel_fit(out, [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); });

@@ -1,7 +1,6 @@
 """The program jko from outside: exit statuses, messages, files that appear whole or not at all, resuming to the same bits."""
 import json
 import math
-import os
 import pathlib
 import signal
 import statistics
@@ -13,9 +12,6 @@ import time
 
 program, source = sys.argv[1], pathlib.Path(sys.argv[2])
 failures = []
-
-# muParser evaluates formulas with OpenMP threads that spin while they wait: beside other work on the same processors that costs minutes.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def run(*arguments):

@@ -115,7 +115,7 @@ GmmFit fit_gmm(const MomentFunction& moments, const std::vector<Parameter>& para
   if (!solved) {
     for (Index i = 0; i < count; ++i) {
       const Parameter& p = parameters[static_cast<std::size_t>(i)];
-      if (!fit.fixed[static_cast<std::size_t>(i)] && p.positive && x[i] < 1e-3 * start[i]) fit.warnings.push_back(fmt::format("{} runs to the end of its range at {:g}: the moments ask for a value beyond it", p.name, p.lower));
+      if (!fit.fixed[static_cast<std::size_t>(i)] && std::isfinite(p.lower) && x[i] - p.lower < 1e-3 * (start[i] - p.lower)) fit.warnings.push_back(fmt::format("{} runs to the end of its range at {:g}: the moments ask for a value beyond it", p.name, p.lower));
     }
     return out;
   }

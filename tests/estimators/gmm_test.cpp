@@ -175,6 +175,22 @@ TEST_CASE("the J test sees moments that do not hold") {
   CHECK(f.overidentification.p_value < 1e-4);
 }
 
+TEST_CASE("a minimum outside the model is named: square-root moments of a path that grows") {
+  // dX = 0.1 X dt + 0.3 sqrt(X) dW: the moments' linear drift has b = 0.1, kappa = -b < 0, out of the model's range; kappa goes to zero and mu to infinity with kappa mu finite.
+  RandomStream random(3, "growth");
+  Path path{Vector::LinSpaced(301, 0, 30), Matrix(1, 301)};
+  double x = 2;
+  for (Index i = 0; i <= 300; ++i) {
+    path.values(0, i) = x;
+    for (int k = 0; k < 10; ++k) x += 0.01 * 0.1 * x + 0.3 * std::sqrt(0.01 * x) * random.normal();
+  }
+  const Diffusion cir(diffusion_family("cir"), Vector{{0.2, 3, 0.3}});
+  const GmmFit g = fit_gmm(transition_moments({path}, cir), cir.parameter_list(), cir.parameters(), {.lags = 0});
+  CHECK(!is_success(g.fit.status));
+  REQUIRE(g.fit.warnings.size() == 1);
+  CHECK(g.fit.warnings[0].starts_with("kappa runs to the end of its range at 0"));
+}
+
 TEST_CASE("misuse is one line") {
   const Vector x = Vector::LinSpaced(50, 0, 1);
   CHECK_THROWS_AS((void)fit_gmm(mean_and_variance(x, false), location, Vector{{0.0}}), ShapeError);

@@ -41,7 +41,7 @@ struct GmmFit {
 };
 
 /// Minimises mean' W mean ([Hansen1982]) by Gauss-Newton with the exact Jacobian (search where that fails). Omega is of the centred moments. q may be at most n/2 and at least the number of free parameters.
-/// A warning names a parameter that runs to the open end of its range: the moments then ask for a value beyond it.
+/// A warning names a parameter that runs to the lower end of its range without a minimum there: the moments then ask for a value beyond it.
 /// Status singular_information where Omega or G'WG is singular (moments that are linearly dependent, parameters that they do not know). Less efficient than a likelihood where there is one: use it where only moments are trusted.
 [[nodiscard]] GmmFit fit_gmm(const MomentFunction& moments, const std::vector<Parameter>& parameters, const ConstVectorRef& start, const GmmOptions& options = {});
 

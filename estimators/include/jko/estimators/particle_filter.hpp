@@ -35,10 +35,11 @@ struct ParticleFilterOptions {
 [[nodiscard]] LikelihoodValue particle_log_likelihood(const Panel& panel, const Model& model, double noise, const ParticleFilterOptions& options = {}, bool with_scores = false);
 [[nodiscard]] LikelihoodValue particle_log_likelihood(const Panel& panel, const Diffusion& diffusion, double noise, const ParticleFilterOptions& options = {}, bool with_scores = false);
 
+constexpr int averaged = 8;  ///< steps of a fit whose roots are averaged
+
 /// Where the expected score vanishes: scoring steps with fresh random numbers, cut where the log-likelihood falls by more than its noise, until a step is simulation noise; then `averaged` more with gains 1/k, which
 /// average the noise away (Robbins-Monro; [Kushner2003]). Why not maximise: the simulated value is not continuous in the parameters. covariance and sandwich are both the inverse outer product of the predictive
 /// scores: right where the model is. monte_carlo_errors: of the estimates over seeds. FitOptions::tolerance is not used: converged where the last score, in standard errors, is within four of its own Monte-Carlo deviations.
-constexpr int averaged = 8;
 [[nodiscard]] Fit fit_particle_filter(const Panel& panel, const Model& start, double noise, const ParticleFilterOptions& options = {}, const FitOptions& fit_options = {});
 [[nodiscard]] Fit fit_particle_filter(const Panel& panel, const Diffusion& start, double noise, const ParticleFilterOptions& options = {}, const FitOptions& fit_options = {});
 

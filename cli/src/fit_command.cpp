@@ -172,21 +172,31 @@ void add_bias(const Problem& problem, const Fit& fit, Extras& out) {
 
 void add_bootstrap(const Problem& problem, const Fit& fit, const Arguments& a, Extras& out) {
   if (a.bootstrap == 0) return;
-  if (problem.panel.empty()) throw DomainError("fit: --bootstrap needs a path");
+  if (problem.panel.empty() && !problem.snapshots) throw DomainError("fit: --bootstrap needs a path or snapshots");
+  if (problem.snapshots && a.block > 0) throw DomainError("fit: --block needs a path, but these are snapshots");
   if (!fit.estimate.allFinite()) return;
+  const auto kept = [](const Fit& again) { return is_success(again.status) || again.status == Status::parameter_at_bound ? std::optional(again.estimate) : std::nullopt; };
   const auto estimate = [&](const estimators::Panel& panel) -> std::optional<Vector> {
     try {
-      const Fit again = problem.refit_panel(panel, fit.estimate, problem.options);
-      if (is_success(again.status) || again.status == Status::parameter_at_bound) return again.estimate;
+      return kept(problem.refit_panel(panel, fit.estimate, problem.options));
     } catch (const Error&) {  // a resample without an estimate
+      return std::nullopt;
     }
-    return std::nullopt;
   };
   Console console;
   const estimators::BootstrapOptions options{.replications = a.bootstrap, .seed = a.seed, .threads = a.threads, .observer = &console};
   std::string kind = "parametric";
   estimators::Bootstrap b;
-  if (a.block > 0) {
+  if (problem.snapshots) {
+    kind = "the points of each snapshot";
+    b = estimators::snapshot_bootstrap(*problem.snapshots, [&](const estimators::Snapshots& data) -> std::optional<Vector> {
+      try {
+        return kept(problem.refit_snapshots(data, fit.estimate, problem.options));
+      } catch (const Error&) {
+        return std::nullopt;
+      }
+    }, options);
+  } else if (a.block > 0) {
     if (problem.panel.size() != 1) throw DomainError("fit: --block needs one path; a panel without it is resampled by paths");
     kind = fmt::format("blocks of {} transitions", a.block);
     b = estimators::block_bootstrap(problem.panel.front(), a.block, estimate, options);
@@ -322,7 +332,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of paths with measurement noise, the parameter noise beside the model's: grid-filter (one column), particle-filter; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm, gmm-euler; of paths with measurement noise, the parameter noise beside the model's: grid-filter (one column), particle-filter; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(CLI::PositiveNumber);
   command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(CLI::PositiveNumber);
   command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");
@@ -336,7 +346,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--level", a->level, "confidence level of profiles, derived values and percentiles")->capture_default_str();
   command->add_flag("--covariance", a->covariance, "print the covariance of the estimates");
   command->add_flag("--residuals", a->residuals, "transforms of the transitions and their tests");
-  command->add_option("--bootstrap", a->bootstrap, "replications: parametric, or of whole paths for a panel of twelve or more")->check(CLI::Range(2, 1000000));
+  command->add_option("--bootstrap", a->bootstrap, "replications: parametric, of whole paths for a panel of twelve or more, or of the points of snapshots")->check(CLI::Range(2, 1000000));
   command->add_option("--block", a->block, "resample stretches of this many transitions instead")->check(CLI::PositiveNumber);
   auto* posterior = command->add_option("--posterior", a->posterior.proposal, "sample the posterior by Metropolis chains from the fit, under --priors")->check(CLI::IsMember({"random-walk", "langevin"}));
   command->add_option("--priors", a->posterior.priors, "name=normal:LOCATION:DEVIATION, name=log-normal:LOCATION:DEVIATION or name=gamma:SHAPE:SCALE, separated by commas (default: flat within the bounds)")->needs(posterior);

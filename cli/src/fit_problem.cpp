@@ -5,7 +5,6 @@
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
 #include <jko/estimators/binned.hpp>
-#include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
@@ -37,7 +36,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
-const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm", "gmm-euler"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 const std::vector<std::string> filters{"grid-filter", "particle-filter"};  // of paths with measurement noise
@@ -90,14 +89,20 @@ double default_value(const Parameter& parameter, const Vector& values) {
   return std::isfinite(parameter.lower) && out <= parameter.lower ? parameter.lower + 0.5 : out;
 }
 
+estimators::FirstOrderFit first_order(const estimators::Snapshots& data, FreeEnergy energy, const Vector& start, const FitOptions& options) {
+  energy.set_parameters(start);
+  return estimators::fit_first_order(data, energy, {.fixed = options.fixed});
+}
+
 using PanelFit = std::function<Fit(const estimators::Panel&, const Vector&, const FitOptions&)>;
 
-estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
+estimators::GmmFit gmm(const std::string& name, const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
   const Diffusion at = diffusion.with_parameters(start);
-  const bool closed = estimators::has_closed_moments(at, data.front().values.row(0).transpose());  // then the moments are martingale differences
+  const bool exact = name == "gmm";  // then the moments are martingale differences
   const Fit euler = estimators::fit(data, at, estimators::Transition::euler, options);
-  auto out = estimators::fit_gmm(estimators::transition_moments(data, at), at.parameter_list(), euler.estimate.allFinite() ? euler.estimate : start,
-                                 {.lags = closed ? 0 : estimators::automatic_lags, .fit = options});
+  const int degree = std::clamp(at.family().drift_degree(at.parameters()), 1, 5);  // as many powers of x as the drift has
+  auto out = estimators::fit_gmm(estimators::transition_moments(data, at, exact ? estimators::TransitionMoments::exact : estimators::TransitionMoments::euler, degree), at.parameter_list(),
+                                 euler.estimate.allFinite() ? euler.estimate : start, {.lags = exact ? 0 : estimators::automatic_lags, .fit = options});
   out.fit.model = diffusion.family().describe();
   for (const estimators::Path& path : data) out.fit.duration += path.times[path.times.size() - 1] - path.times[0];
   return out;
@@ -106,15 +111,15 @@ estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion
 /// The estimators of one-dimensional paths that are no likelihoods.
 PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
   using estimators::MartingaleKind;
-  if (name == "gmm") return [diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(data, diffusion, start, options).fit; };
+  if (name == "gmm" || name == "gmm-euler") return [name, diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(name, data, diffusion, start, options).fit; };
   const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
   return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
 }
 
 void set_gmm_test(Problem& problem, const Diffusion& diffusion) {
-  if (problem.estimator != "gmm") return;
-  problem.tests = [panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
-    const auto again = gmm(panel, diffusion, fit.estimate, options).overidentification;
+  if (problem.estimator != "gmm" && problem.estimator != "gmm-euler") return;
+  problem.tests = [name = problem.estimator, panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = gmm(name, panel, diffusion, fit.estimate, options).overidentification;
     if (again.degrees_of_freedom == 0) return {};
     return {again};
   };
@@ -413,32 +418,38 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
     }
     out.parameters = energy.parameter_list();
     // The flow's fits are local: without a start of the user's they begin where the first-order conditions end.
-    if (a.estimator != "first-order" && a.start.empty() && dimension == 1) {
-      estimators::FirstOrderOptions options;
+    if (a.estimator != "first-order" && a.start.empty()) {
+      estimators::FirstOrderOptions options{.splits = 0};
       for (const Parameter& p : out.parameters) options.fixed.push_back(fixed.contains(p.name));
-      const auto first = estimators::fit_first_order(*snapshots, energy, options).fit;
-      if (is_success(first.status)) energy.set_parameters(first.estimate);
+      try {
+        const auto first = estimators::fit_first_order(*snapshots, energy, options).fit;
+        if (is_success(first.status)) energy.set_parameters(first.estimate);
+      } catch (const Error&) {  // fewer conditions than parameters, say: the defaults then
+      }
     }
     out.start = energy.parameters();
     if (!a.bounds.empty()) throw DomainError("fit: --bounds does not go with snapshots");
     add_bounds(out, fixed, a.bounds);
+    out.snapshots = snapshots;
     if (a.estimator == "first-order") {
-      out.refit = [snapshots, energy](const Vector& start, const FitOptions& options) {
-        FreeEnergy at = energy;
-        at.set_parameters(start);
-        return estimators::fit_first_order(*snapshots, at, {.fixed = options.fixed}).fit;
+      out.refit_snapshots = [energy](const estimators::Snapshots& data, const Vector& start, const FitOptions& options) { return first_order(data, energy, start, options).fit; };
+      out.tests = [snapshots, energy](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+        const auto again = first_order(*snapshots, energy, fit.estimate, options);
+        if (again.overidentification.degrees_of_freedom == 0) return {again.rank};
+        return {again.overidentification, again.rank};
       };
     } else if (a.estimator == "snapshot-flow") {
-      out.refit = [snapshots, energy](const Vector& start, const FitOptions& options) {
+      out.refit_snapshots = [energy](const estimators::Snapshots& data, const Vector& start, const FitOptions& options) {
         FreeEnergy at = energy;
         at.set_parameters(start);
-        return estimators::fit_snapshot_flow(*snapshots, at, {}, flow_options(options)).fit;
+        return estimators::fit_snapshot_flow(data, at, {}, flow_options(options)).fit;
       };
     } else {
-      out.refit = [snapshots, model](const Vector& start, const FitOptions& options) {
-        return estimators::fit_snapshot_gaussian(*snapshots, model.with_parameters(start), {}, flow_options(options));
+      out.refit_snapshots = [model](const estimators::Snapshots& data, const Vector& start, const FitOptions& options) {
+        return estimators::fit_snapshot_gaussian(data, model.with_parameters(start), {}, flow_options(options));
       };
     }
+    out.refit = [snapshots, refit = out.refit_snapshots](const Vector& start, const FitOptions& options) { return refit(*snapshots, start, options); };
     return out;
   }
   if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
@@ -468,6 +479,8 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   out.model = model;
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (potential->quadratic(model.theta()) ? "exact" : "shoji-ozaki");
+  const std::vector<std::string> of_any_dimension{"exact", "euler", "shoji-ozaki", "strang", "least-squares", "recursive-likelihood"};
+  if (dimension > 1 && !among(of_any_dimension, out.estimator)) throw DomainError(fmt::format("fit: {} is for one column, but there are {}: choose one with --column, or one of {}", out.estimator, dimension, fmt::join(of_any_dimension, ", ")));
   if (among(path_estimators, out.estimator)) {
     if (out.estimator == "least-squares") {
       set_panel_fit(out, [model](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_drift_least_squares(data, model.with_parameters(start), options); });

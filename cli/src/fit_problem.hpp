@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,9 @@ struct Problem {
   estimators::Transition transition{};    ///< of a path
   /// The same estimator on other paths, for resampling; empty where there are none.
   std::function<estimators::Fit(const estimators::Panel& panel, const Vector& start, const estimators::FitOptions& options)> refit_panel;
+  std::shared_ptr<const estimators::Snapshots> snapshots;  ///< null for paths and samples
+  /// The same estimator on other snapshots.
+  std::function<estimators::Fit(const estimators::Snapshots& snapshots, const Vector& start, const estimators::FitOptions& options)> refit_snapshots;
   /// Tests that belong to the estimator, at its estimate; may be empty.
   std::function<std::vector<estimators::TestResult>(const estimators::Fit& fit, const estimators::FitOptions& options)> tests;
   /// log L with gradient and information; empty where the estimator has no likelihood.

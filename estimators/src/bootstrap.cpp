@@ -122,4 +122,17 @@ Bootstrap block_bootstrap(const Path& path, Index length, const std::function<st
   });
 }
 
+Bootstrap snapshot_bootstrap(const Snapshots& snapshots, const std::function<std::optional<Vector>(const Snapshots&)>& statistic, const BootstrapOptions& options) {
+  snapshots.validate();
+  return replicate("snapshot_bootstrap", options, [&](std::uint64_t b) {
+    RandomStream random(options.seed, "snapshot bootstrap", b);
+    Snapshots drawn = snapshots;
+    for (std::size_t k = 0; k < drawn.samples.size(); ++k) {
+      const Matrix& sample = snapshots.samples[k];
+      for (Index i = 0; i < sample.cols(); ++i) drawn.samples[k].col(i) = sample.col(static_cast<Index>(random.below(static_cast<std::uint64_t>(sample.cols()))));
+    }
+    return statistic(drawn);
+  });
+}
+
 }  // namespace jko::estimators

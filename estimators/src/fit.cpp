@@ -46,7 +46,7 @@ std::string Fit::table() const {
     }
   }
   // An estimator without a likelihood has none of these.
-  if (std::isnan(log_likelihood)) text += fmt::format("\nscaled gradient {:.1e}\n", gradient_norm);
+  if (std::isnan(log_likelihood)) text += std::isnan(gradient_norm) ? "" : fmt::format("\nscaled gradient {:.1e}\n", gradient_norm);
   else text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(), gradient_norm);
   std::string errors;
   for (Index i = 0; i < monte_carlo_errors.size(); ++i) {

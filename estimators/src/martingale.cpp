@@ -96,7 +96,6 @@ Fit fit_martingale(const Panel& panel, const Diffusion& start, const MartingaleO
   const Transitions data(panel);
   start.check_values("fit_martingale", data.x);
   const Vector x = data.from, move = data.next - x;
-  if (!has_closed_moments(start, x)) (void)conditional_moments(start, x, data.dt, 1);  // says why
   Fit out = prepared_fit(start.family().describe(), start.parameter_list(), options.fit);
   const Fit euler = fit(panel, start, Transition::euler, options.fit);
   out.iterations = euler.iterations;

@@ -1,6 +1,7 @@
 #include <jko/core/error.hpp>
 #include <jko/flows/density_extrapolation.hpp>
 #include <jko/flows/flow.hpp>
+#include <jko/measures/gaussian.hpp>
 #include <jko/models/families.hpp>
 #include <jko/problems/ornstein_uhlenbeck_flow.hpp>
 #include <jko/reference/fokker_planck_grid.hpp>
@@ -8,6 +9,7 @@
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/finite_volume_step.hpp>
 #include <jko/transport/flux_bound.hpp>
+#include <jko/transport/grid_geodesic.hpp>
 
 #include <doctest/doctest.h>
 
@@ -69,6 +71,27 @@ TEST_CASE("BDF2 and the implicit midpoint have order two on Ornstein-Uhlenbeck i
   const double one = l1_distance(end_of(entropic, start, time, 3, Scheme::vim), exact), two = l1_distance(end_of(entropic, start, time, 6, Scheme::vim), exact);
   CHECK(std::abs(observed(one, two) - 2) < 0.35);
   CHECK(two < 0.1 * l1_distance(end_of(entropic, start, time, 6, Scheme::jko), exact));
+}
+
+TEST_CASE("BDF2's potential is the geodesic's to third order in h") {
+  // A Gaussian Ornstein-Uhlenbeck flow: displacements between two times are linear and known. kappa = 1.3, beta = 2, from N(1, 1).
+  const double kappa = 1.3, rest = 1 / (2 * kappa), now = 0.3;
+  const auto grid = std::make_shared<const Grid>(Grid{Vector::Constant(1, -7), Vector::Constant(1, 7), {400}});
+  const FreeEnergy energy(Model(ornstein_uhlenbeck(), Vector{{kappa, 0.0}}, 2));
+  const auto law = [&](double t) { return Gaussian(Vector{{std::exp(-kappa * t)}}, Matrix{{rest + std::exp(-2 * kappa * t) * (1 - rest)}}); };
+  const Vector x = grid->points().row(0).transpose();
+  const auto on = [&](const Gaussian& g) {
+    return GridDensity::from_density(grid, [&](const ConstMatrixRef& points) { return Vector((-0.5 * (points.row(0).array() - g.mean()[0]).square() / g.covariance()(0, 0)).exp().transpose()); });
+  };
+  const auto error = [&](double h) {
+    const Gaussian a = law(now - h), b = law(now);
+    const double slope = std::sqrt(a.covariance()(0, 0) / b.covariance()(0, 0));
+    const Vector exact = 0.5 * x.array().square() - a.mean()[0] * x.array() - 0.5 * slope * (x.array() - b.mean()[0]).square();
+    return displacement_norm(on(b), bdf2_potential(GridEnergy(energy, grid), on(a), on(b), h) - exact);
+  };
+  // C h^3 (1 + O(kappa h)); the splines are exact on quadratics, the walls hold e^{-18} of the mass.
+  CHECK(std::abs(observed(error(0.1), error(0.05)) - 3) < 0.3);
+  CHECK(std::abs(observed(error(0.05), error(0.025)) - 3) < 0.2);
 }
 
 TEST_CASE("order two on smooth positive solutions of the porous medium equation, in one and two dimensions") {

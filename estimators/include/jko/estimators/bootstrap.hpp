@@ -43,4 +43,8 @@ struct Bootstrap {
 [[nodiscard]] Bootstrap block_bootstrap(const Path& path, Index length, const std::function<std::optional<Vector>(const Panel&)>& statistic,
                                         const BootstrapOptions& options = {});
 
+/// Draws the points of each snapshot with replacement, each snapshot for itself: independent samples of the populations, whatever their law. Optimal maps
+/// are solved again in each replication; points drawn twice make them a little rougher than those of the data.
+[[nodiscard]] Bootstrap snapshot_bootstrap(const Snapshots& snapshots, const std::function<std::optional<Vector>(const Snapshots&)>& statistic, const BootstrapOptions& options = {});
+
 }  // namespace jko::estimators

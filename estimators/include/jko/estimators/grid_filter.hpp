@@ -8,7 +8,7 @@ namespace jko::estimators {
 struct GridFilterOptions {
   double cells_per_noise = 2;    ///< coarse cells in one noise deviation, >= 1.5, where sigma is largest among the data
   double tolerance = 1e-2;       ///< a fit refines its grid until |log L - log L on a grid 1.5 times finer| <= tolerance, three times at most
-  Index most_cells = 1600;       ///< of the coarse grid, >= 64
+  Index most_cells = 400;        ///< of the coarse grid, >= 64
   void validate() const;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Martingale estimating functions for Pearson diffusions: consistent at any dt, without a transition density.
+/// Martingale estimating functions: consistent at any dt, without a transition density.
 #include <jko/estimators/data.hpp>
 #include <jko/estimators/fit.hpp>
 #include <jko/models/diffusion.hpp>
@@ -18,7 +18,7 @@ struct MartingaleOptions {
   FitOptions fit{};
 };
 
-/// G(theta) = sum_i a(x_i; theta) h_i, h = ((X' - x)^k - m_k(x))_k with the exact conditional moments m_k (conditional_moments.hpp), so that E[G] = 0 at the truth whatever dt and whatever the
+/// G(theta) = sum_i a(x_i; theta) h_i, h = ((X' - x)^k - m_k(x))_k with the conditional moments m_k (conditional_moments.hpp: closed for Pearson diffusions, numerical for all others), so that E[G] = 0 at the truth whatever dt and whatever the
 /// law beyond its moments. With F = x + m_1 and phi = m_2 - m_1^2:
 ///   linear     a = dF/phi for the parameters of the drift, d phi/(2 phi^2) on (X' - F)^2 - phi for the others;
 ///   quadratic  a h = dF (X' - F)/phi + d phi ((X' - F)^2 - phi)/(2 phi^2): the Gaussian quasi-score;
@@ -34,7 +34,7 @@ struct MartingaleValue {
 [[nodiscard]] MartingaleValue martingale_function(const Panel& panel, const Diffusion& diffusion, const MartingaleOptions& options = {});
 
 /// Solves G = 0 by scoring from the Euler estimate. covariance = S^{-1} V S^{-T} (Godambe, the model's own V), sandwich with sum g_i g_i' in V's place: sqrt(n)-consistent and normal as n -> infinity at fixed dt for ergodic
-/// diffusions. No likelihood. Throws where moments are not closed: use the Kessler or Fokker-Planck likelihoods there.
+/// diffusions. No likelihood.
 [[nodiscard]] Fit fit_martingale(const Panel& panel, const Diffusion& start, const MartingaleOptions& options = {});
 
 }  // namespace jko::estimators

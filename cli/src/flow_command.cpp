@@ -213,6 +213,9 @@ int run(const Config& config, const Arguments& a) {
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
   if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (const auto* part = problem.energy.porous_medium(); part && part->exponent < 1) {
+      files.warnings.emplace_back("fast diffusion: where the density holds less than bias_target in all, the energy's slope is held (docs/methods/entropic_step.md)");
+    }
     if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) {
       if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
     }

@@ -285,6 +285,8 @@ with tempfile.TemporaryDirectory() as name:
     # Standard deviations are W2-Lipschitz, and the exact one solves 1.2 s - 1 = 0.1/s; cells of 0.08 add width^2/12 to the variance.
     off = abs((step["covariance"][0][0] - 0.08**2 / 12) ** 0.5 - (1 + 1.48**0.5) / 2.4)
     expect(status == 0 and 0 <= step["gap"] < 1e-4 and off < step["w2_bound"] < 0.05 * step["w2_moved"], f"a certificate on request: {step} {off}")
+    status, out_text, err = run("flow", config(grid.replace("[initial]", "[energy]\nporous_medium = { coefficient = 0.2, exponent = 0.8 }\n[initial]") % "100"), "--out", folder / "fast")
+    expect(status == 0 and "fast diffusion" in err, f"what is changed for fast diffusion is said: {err}")
     status, out_text, err = run("flow", config(grid.replace("h = 0.1", 'h = 0.1\ncertificate = "dual"').replace("[grid]", '[grid]\nboundary = "periodic"') % "100"), "--out", folder / "dual")
     expect(status == 0 and "no certificate: " in err and "periodic" in err, f"the reason why there is none: {err}")
     # Richardson's scheme: -2 x has the mean e^{-2t}; h = 0.1, 4 steps: JKO is off by 1.2^-4 - e^-0.8 = 0.033, the extrapolation 2 1.1^-8 - 1.2^-4 - e^-0.8 = 0.0015.

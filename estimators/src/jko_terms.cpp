@@ -12,6 +12,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -31,10 +33,12 @@ struct LogDensityAt {
 /// N(0, 1) on `cells` cells; every start is an affine image of it.
 QuantileFunction standard(Index cells) { return QuantileFunction::gaussian(0, 1, cells); }
 
-/// Psi of Y = int dx/sigma with the diffusion's parameters.
+/// Psi of Y = int dx/sigma with the diffusion's parameters: a piecewise Chebyshev series, and mu's own derivatives in theta; infinite outside the range.
 class UnitPotential final : public Potential {
  public:
-  UnitPotential(const Diffusion& diffusion, std::shared_ptr<const UnitDrift> unit) : parameters_(diffusion.parameter_list()), text_("the Lamperti transform of " + diffusion.family().describe()), unit_(std::move(unit)) {}
+  UnitPotential(const Diffusion& diffusion, std::shared_ptr<const UnitDrift> unit) : parameters_(diffusion.parameter_list()), text_("the Lamperti transform of " + diffusion.family().describe()), unit_(std::move(unit)),
+        value_(unit_->first(), unit_->last(), [this](const Matrix& y) -> Vector { return -unit_->drift(y.row(0).transpose()); }) {}
+  [[nodiscard]] bool ok() const { return value_.ok(); }
   [[nodiscard]] int dimension() const override { return 1; }
   [[nodiscard]] const std::vector<Parameter>& parameters() const override { return parameters_; }
   [[nodiscard]] std::string describe() const override { return text_; }
@@ -45,12 +49,12 @@ class UnitPotential final : public Potential {
       out = -unit_->at_y(points.row(0).transpose()).by_theta[static_cast<std::size_t>(which.x - 1)];
       return;
     }
-    for (Index i = 0; i < points.cols(); ++i) out(0, i) = unit_->potential(points(0, i), which.x)[static_cast<std::size_t>(which.x)];
+    for (Index i = 0; i < points.cols(); ++i) out(0, i) = at(points(0, i), which.x)[static_cast<std::size_t>(which.x)];
   }
   void jet(const double* x, Index n, const ConstVectorRef&, double* value, double* first, double* second) const override {
     const int order = second != nullptr ? 2 : (first != nullptr ? 1 : 0);
     for (Index i = 0; i < n; ++i) {
-      const auto f = unit_->potential(x[i], order);
+      const auto f = at(x[i], order);
       if (value != nullptr) value[i] = f[0];
       if (first != nullptr) first[i] = f[1];
       if (second != nullptr) second[i] = f[2];
@@ -58,9 +62,17 @@ class UnitPotential final : public Potential {
   }
 
  private:
+  /// Beyond the range the derivatives are those of the end.
+  [[nodiscard]] std::array<double, 5> at(double y, int order) const {
+    auto out = value_.derivatives(std::clamp(y, unit_->first(), unit_->last()), order);
+    if (!(y > unit_->first() && y < unit_->last())) out[0] = infinity;
+    return out;
+  }
+
   std::vector<Parameter> parameters_;
   std::string text_;
   std::shared_ptr<const UnitDrift> unit_;
+  Antiderivative value_;
 };
 
 /// own: d(theta, beta)/d(parameters); d_next: the derivatives of the end point.
@@ -113,17 +125,19 @@ Terms jko_terms(const Transitions& data, const Diffusion& diffusion, const JkoLi
   out.error = Vector::Zero(n);
   // Without a potential in x there is one in y = int dx/sigma.
   std::shared_ptr<const UnitDrift> unit;
+  std::shared_ptr<const UnitPotential> transformed;
   if (!langevin) {
     const double low = data.x.minCoeff(), high = data.x.maxCoeff(), root = std::sqrt(data.dt.maxCoeff());
     const LampertiMap map(diffusion, low, high, 0);
     unit = std::make_shared<const UnitDrift>(diffusion, low, high, 10 * root + (map.ok() ? map.last() - map.first() : 0));
-    if (!unit->ok()) {
+    if (unit->ok()) transformed = std::make_shared<const UnitPotential>(diffusion, unit);
+    if (!transformed || !transformed->ok()) {
       out.log_density.setConstant(-infinity);
       out.scores.setZero();
       return out;
     }
   }
-  const Model model = langevin ? Model(langevin, theta.head(count - 1), theta[count - 1]) : Model(std::make_shared<const UnitPotential>(diffusion, unit), theta, 2);
+  const Model model = langevin ? Model(langevin, theta.head(count - 1), theta[count - 1]) : Model(transformed, theta, 2);
   const Matrix own = Matrix::Identity(langevin ? count : count + 1, count);
   const QuantileFunction coarse = standard(options.cells), fine = standard(2 * options.cells);
   const int steps = std::max(1, static_cast<int>(std::ceil(-std::log(options.start) / std::log1p(options.growth))));

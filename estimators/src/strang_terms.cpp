@@ -107,13 +107,16 @@ class LampertiDrift final : public Drift {
   [[nodiscard]] Index dimension() const override { return 1; }
   [[nodiscard]] Index count() const override { return unit_.count(); }
   [[nodiscard]] Matrix operator()(Derivative which, const ConstMatrixRef& points) const override {
-    const UnitDrift::Jet jet = unit_.at_y(points.row(0).transpose());
+    // The derivatives at the same points are asked for one after another.
+    if (points_.cols() != points.cols() || points_ != points) points_ = points, jet_ = unit_.at_y(points.row(0).transpose());
     const auto k = static_cast<std::size_t>(which.x);
-    return which.theta > 0 ? jet.by_theta[k] : Matrix(jet.value[k].transpose());
+    return which.theta > 0 ? jet_.by_theta[k] : Matrix(jet_.value[k].transpose());
   }
 
  private:
   const UnitDrift& unit_;
+  mutable Matrix points_;
+  mutable UnitDrift::Jet jet_;
 };
 
 /// Points under x' = N(x) with their derivatives in theta, and for a backward flow the logarithm of the Jacobian.

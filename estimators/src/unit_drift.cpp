@@ -29,8 +29,6 @@ UnitDrift::UnitDrift(const Diffusion& diffusion, double lower, double upper, dou
     ok_ = ok_ && d_map_.back()->ok();
     if (!ok_) return;
   }
-  potential_ = Antiderivative(map_.first(), map_.last(), [this](const Matrix& y) -> Vector { return -at_x(map_.inverse(Vector(y.row(0).transpose()))).value[0]; });
-  ok_ = ok_ && potential_.ok();
 }
 
 Matrix UnitDrift::d_forward(const ConstVectorRef& x) const {
@@ -82,12 +80,6 @@ UnitDrift::Jet UnitDrift::at_y(const ConstVectorRef& y) const {
     if (y[i] > map_.first() && y[i] < map_.last()) continue;
     for (int k = 0; k < 3; ++k) out.value[k][i] = nan;
   }
-  return out;
-}
-
-std::array<double, 5> UnitDrift::potential(double y, int order) const {
-  auto out = potential_.derivatives(std::clamp(y, map_.first(), map_.last()), order);
-  if (!(y > map_.first() && y < map_.last())) out[0] = std::numeric_limits<double>::infinity();
   return out;
 }
 

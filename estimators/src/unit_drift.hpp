@@ -5,7 +5,6 @@
 #include <jko/core/antiderivative.hpp>
 #include <jko/models/lamperti.hpp>
 
-#include <array>
 #include <optional>
 #include <vector>
 
@@ -28,8 +27,9 @@ class UnitDrift {
   };
   [[nodiscard]] Jet at_x(const ConstVectorRef& x) const;
   [[nodiscard]] Jet at_y(const ConstVectorRef& y) const;  ///< NaN outside the range; by_theta[2] is left empty
-  /// Psi = -int mu dy with its derivatives up to the fourth (`order`), from a piecewise Chebyshev series: fast; outside the range infinite, with the derivatives of the end.
-  [[nodiscard]] std::array<double, 5> potential(double y, int order) const;
+  [[nodiscard]] double first() const { return map_.first(); }  ///< the range in y
+  [[nodiscard]] double last() const { return map_.last(); }
+  [[nodiscard]] Vector drift(const ConstVectorRef& y) const { return at_x(map_.inverse(y)).value[0]; }  ///< mu at y in the range, ends included
 
  private:
   Diffusion diffusion_;
@@ -37,7 +37,6 @@ class UnitDrift {
   bool ok_;
   double centre_;
   std::vector<std::optional<Antiderivative>> d_map_;  // int sigma_theta/sigma^2; none where sigma does not depend on the parameter
-  Antiderivative potential_;
 };
 
 }  // namespace jko::estimators

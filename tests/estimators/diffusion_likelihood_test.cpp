@@ -71,8 +71,8 @@ TEST_CASE("the gradient of every scheme is that of its value, at even and uneven
     std::vector<Transition> more;
   };
   const std::vector<Case> cases{{diffusion("vasicek", Vector{{2, 0.5, 1}}), 0.9, 0.1, {Transition::exact, Transition::fokker_planck, Transition::strang, Transition::modified_bridge}},
-                                {diffusion("cir", Vector{{0.5, 0.3, 0.15}}), 0.3, 0.1, {Transition::exact, Transition::fokker_planck, Transition::pedersen, Transition::modified_bridge, Transition::strang}},
-                                {diffusion("gbm", Vector{{0.1, 0.3}}), 1, 0.1, {Transition::exact, Transition::fokker_planck, Transition::strang}},
+                                {diffusion("cir", Vector{{0.5, 0.3, 0.15}}), 0.3, 0.1, {Transition::exact, Transition::fokker_planck, Transition::pedersen, Transition::modified_bridge}},
+                                {diffusion("gbm", Vector{{0.1, 0.3}}), 1, 0.1, {Transition::exact, Transition::fokker_planck}},
                                 {diffusion("ckls", Vector{{2, -0.26, 0.13, 1.3}}), 6, 0.1, {Transition::fokker_planck, Transition::modified_bridge, Transition::strang}},
                                 {diffusion("jacobi", Vector{{1.5, 0.45, 0.5}}), 0.5, 0.2, {Transition::exact, Transition::fokker_planck, Transition::strang}},
                                 {diffusion("student", Vector{{1, 0.3, 0.6, 1}}), 0.3, 0.1, {Transition::fokker_planck, Transition::strang}},

@@ -506,6 +506,17 @@ with tempfile.TemporaryDirectory() as name:
     refused(["fit", path, "--model", "vasicek", "--start", "kapa=1"], "kapa", "kappa")
     refused(["fit", path, "--model", "vasicek", "--estimator", "stationary"], "paths")
 
+    # The default follows the diagnostic: a double well seen at every half unit of time is no case for a pseudo-likelihood, seen at every hundredth it is.
+    well = '[model]\npotential = "-a/2*x^2 + c/4*x^4"\nparameters = { a = 2, c = 2 }\nbeta = 2\n[simulate]\nstart = [0.5]\ndt = %s\nn = 1000\n'
+    for spacing, chosen in (("0.5", "fokker-planck"), ("0.01", "shoji-ozaki")):
+        seen = folder / "well.csv"
+        seen.write_text(run("simulate", config(well % spacing))[1])
+        status, out, err = run("fit", seen, "--potential", "-a/2*x^2 + c/4*x^4", "--json")
+        fitted = json.loads(out)
+        expect(status == 0 and fitted["estimator"] == chosen, f"the default at dt = {spacing}: {fitted['estimator']} {err}")
+        expect(any("default is fokker-planck" in w for w in fitted["warnings"]) == (chosen == "fokker-planck"), f"the default at dt = {spacing} is explained: {fitted['warnings']}")
+        expect(chosen == "shoji-ozaki" or all(abs(p["estimate"] - 2) < 4 * p["standard_error"] for p in fitted["parameters"]), f"the default at dt = {spacing} finds the truth")
+
     # Snapshots and samples. Quantiles of the exact laws of dX = -1.3 (X - 0.4) dt + dW (beta = 2) from N(2, 0.09).
     nodes = [statistics.NormalDist().inv_cdf((i + 0.5) / 400) for i in range(400)]
     shots = folder / "shots.csv"

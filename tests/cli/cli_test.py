@@ -3,6 +3,7 @@ import json
 import math
 import os
 import pathlib
+import random
 import signal
 import statistics
 import struct
@@ -201,6 +202,24 @@ with tempfile.TemporaryDirectory() as name:
     slope = [-0.5 * decay * (6 - values["mu"]), 1 - decay, 0]
     error = math.sqrt(sum(slope[i] * errors[i][j] * slope[j] for i in range(3) for j in range(3)))
     expect(abs(float(moments[2]) / error - 1) < 1e-2, f"its standard error is the delta method's: {moments[2]} against {error}")
+    # The step's error and the bootstrap of a quickly reverting path (kappa T = 200): 60 replications know a standard error to 9 %; four of these and 5 % for curvature.
+    draw, x = random.Random(4), 1.0
+    quick = folder / "quick.csv"
+    with quick.open("w") as file:
+        file.write("t,x\n")
+        for i in range(2001):
+            file.write(f"{i * 0.05:.2f},{x}\n")
+            for _ in range(20):
+                x += 2 * (1 - x) * 0.0025 + 0.025 * math.sqrt(x) * draw.gauss(0, 1)
+    expect(run("fit", quick, "--model", "cir", "--out", folder / "quick.json")[0] == 0, "fit of the quick CIR")
+    reverting = config('[diffusion]\nfamily = "cir"\nparameters = { kappa = 2, mu = 1, sigma = 0.5 }\nrange = [1e-4, 12]\n[initial]\ngaussian = { mean = [1.5], covariance = [[0.01]] }\n'
+                       '[flow]\nstep = "quantile"\nscheme = "vim"\nh = 0.025\nsteps = 10\n[grid]\ncells = [60]\n', "reverting.toml")
+    status, _, err = run("flow", reverting, "--fit", folder / "quick.json", "--out", folder / "quick", "--step-error", "--bootstrap", "60", "--data", quick)
+    expect(status == 0, f"bootstrap of a diffusion's flow: {err}")
+    expect("step_error" in (folder / "quick/band_moments.csv").read_text().splitlines()[0], "the step error of a diffusion's flow is a column")
+    table = [[float(cell) for cell in line.split(",")] for line in (folder / "quick/bootstrap.csv").read_text().splitlines()[1:]]
+    expect(len(table) == 7 and all(abs(line[3] / line[2] - 1) < 0.42 for line in table), f"bootstrap against bands: {table}")
+    refused(["flow", config(text), "--online", rates], "--online")
     refused(["flow", config(text.replace("step       = \"quantile\"", "step = \"gaussian\""))], "config.toml", "quantile")
     refused(["flow", config(text.replace("[1e-6, 60]", "[0, 60]"))], "config.toml", "state space")
 

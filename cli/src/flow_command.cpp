@@ -293,8 +293,8 @@ void add_flow(CLI::App& app, int& status) {
       throw DomainError("flow: --step-error, --grid-error and --online need a fixed step size, not [flow.adaptive]");
     }
     if (config.diffusion) {
-      if (!a->online.empty() || a->bootstrap > 0 || a->step_error || a->grid_error || a->resume) throw DomainError("flow: --online, --bootstrap, --step-error, --grid-error and --resume do not go with [diffusion]");
-      status = run_transformed(config, a->fit, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}}, a->json);
+      if (!a->online.empty() || a->grid_error) throw DomainError("flow: --online and --grid-error do not go with [diffusion]: the coordinate of the flow depends on the parameters");
+      status = run_transformed(config, {a->fit, a->data, a->bootstrap, a->threads, a->step_error, a->resume, a->json}, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}});
     } else if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
     } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {

@@ -36,7 +36,7 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
-const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm", "gmm-euler"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "martingale-eigenfunctions", "gmm", "gmm-euler"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
 
 const std::vector<std::string> filters{"grid-filter", "particle-filter"};  // of paths with measurement noise
@@ -112,7 +112,7 @@ estimators::GmmFit gmm(const std::string& name, const estimators::Panel& data, c
 PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
   using estimators::MartingaleKind;
   if (name == "gmm" || name == "gmm-euler") return [name, diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(name, data, diffusion, start, options).fit; };
-  const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
+  const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : (name == "martingale-optimal" ? MartingaleKind::optimal : MartingaleKind::eigenfunctions));
   return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
 }
 

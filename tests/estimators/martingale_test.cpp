@@ -267,6 +267,23 @@ TEST_CASE("numerical moments of a double well against its Fokker-Planck density,
   }
 }
 
+TEST_CASE("eigenfunctions of Pearson diffusions span the powers: the optimal functions are one") {
+  // Weights that are optimal do not depend on the basis. What differs is the grid: order four at 320 cells, 1e-4 and a factor of ten for each degree beyond two.
+  const Panel square{square_root_path(1.3, 0.8, 0.5, 200, 5)};
+  const Diffusion cir = named("cir", Vector{{1.2, 0.9, 0.55}});
+  for (const int degree : {1, 2, 3}) {
+    const auto powers = martingale_function(square, cir, {.kind = MartingaleKind::optimal, .degree = degree}), eigen = martingale_function(square, cir, {.kind = MartingaleKind::eigenfunctions, .degree = degree});
+    const double bound = degree < 3 ? 1e-3 : 1e-2;
+    for (Index j = degree == 1 ? 1 : 2; j >= 0; --j) {  // degree 1 knows nothing of sigma
+      CHECK((powers.terms.row(j) - eigen.terms.row(j)).cwiseAbs().maxCoeff() < bound * powers.terms.row(j).cwiseAbs().maxCoeff());
+      CHECK(std::abs(powers.sensitivity(j, j) - eigen.sensitivity(j, j)) < bound * powers.sensitivity(j, j));
+    }
+  }
+  // h is a martingale difference whatever the eigenfunctions' error in theta: S and V are one matrix for optimal weights.
+  const auto value = martingale_function(square, cir, {.kind = MartingaleKind::eigenfunctions});
+  CHECK((value.sensitivity - value.variance).cwiseAbs().maxCoeff() < 1e-9 * value.variance.cwiseAbs().maxCoeff());
+}
+
 TEST_CASE("a double well at a coarse step: martingale functions recover the truth where Euler does not; GMM alike") {
   const Vector truth{{2.0, 2.0, 1.0}};
   RandomStream random(43, "double well", 0);
@@ -277,10 +294,10 @@ TEST_CASE("a double well at a coarse step: martingale functions recover the trut
     for (int k = 0; k < 100; ++k) x += 0.005 * (2 * x - 2 * x * x * x) + std::sqrt(0.005) * random.normal();  // Euler's bias at 0.005 is a hundredth of the errors below
   }
   const Diffusion start = named("cubic", Vector{{1.0, 1.0, 1.0}});
-  for (const MartingaleKind kind : {MartingaleKind::linear, MartingaleKind::quadratic, MartingaleKind::optimal}) {
+  for (const MartingaleKind kind : {MartingaleKind::linear, MartingaleKind::quadratic, MartingaleKind::optimal, MartingaleKind::eigenfunctions}) {
     const Fit fit = fit_martingale({path}, start, {.kind = kind});
     REQUIRE(fit.status == Status::converged);
-    // Four standard errors, three parameters, three kinds: false alarm 6e-4 (fixed seed).
+    // Four standard errors, three parameters, four kinds: false alarm 8e-4 (fixed seed).
     for (Index j = 0; j < 3; ++j) CHECK(std::abs(fit.estimate[j] - truth[j]) < 4 * fit.sandwich_errors()[j]);
   }
   const Fit euler = fit({path}, start, Transition::euler);

@@ -161,6 +161,36 @@ void add_recommendation(const Problem& problem, Fit& fit, Extras& out) {
   }
 }
 
+/// Without an estimator from the user: Shoji-Ozaki's fit, or the Fokker-Planck likelihood's where dt is too coarse for that one or it has no maximum.
+Fit fit_by_default(Problem& problem, const Arguments& a) {
+  Fit fit = fit_of(problem, a);
+  if (!a.problem.estimator.empty() || problem.transition != estimators::Transition::shoji_ozaki || !problem.likelihood || (!problem.diffusion && problem.model->dimension() != 1)) return fit;
+  if (fit.status == Status::singular_information) return fit;  // what the data do not determine, no likelihood does
+  std::string reason = fmt::format("the Shoji-Ozaki fit ended without a maximum ({})", name(fit.status));
+  try {
+    if (is_success(fit.status)) {
+      const auto r = estimators::recommend(problem.panel, problem.diffusion ? problem.diffusion->with_parameters(fit.estimate) : as_diffusion(problem.model->with_parameters(fit.estimate)));
+      if (r.transition != estimators::Transition::fokker_planck) return fit;
+      reason = r.reason;
+    }
+    ProblemArguments arguments = a.problem;
+    arguments.estimator = "fokker-planck";
+    Problem numerical = problem_of(a.data, arguments);
+    if (is_success(fit.status)) numerical.start = fit.estimate;
+    Fit better = fit_of(numerical, a);
+    if (is_success(fit.status) && !is_success(better.status) && better.status != Status::parameter_at_bound) {
+      fit.warnings.push_back(fmt::format("the Fokker-Planck likelihood, which the spacing asks for, did not converge: {}", describe(better.status)));
+      return fit;
+    }
+    better.warnings.insert(better.warnings.begin(), fmt::format("{}: the default is fokker-planck here; --estimator shoji-ozaki has the other fit", reason));
+    problem = std::move(numerical);
+    return better;
+  } catch (const Error& e) {
+    fit.warnings.push_back(fmt::format("the Fokker-Planck likelihood, a better default, is not available: {}", e.what()));
+    return fit;
+  }
+}
+
 void add_bias(const Problem& problem, const Fit& fit, Extras& out) {
   // The closed form holds for the exact estimate of all three parameters on an even grid.
   if (problem.estimator != "exact" || problem.panel.size() != 1 || !is_success(fit.status) || fit.names != std::vector<std::string>{"kappa", "mu", "beta"}) return;
@@ -289,10 +319,10 @@ int run(const Arguments& a) {
     fmt::print("{}", a.json ? json.dump(1) + "\n" : comparison(labels, fits));
     return status;
   }
-  const Problem problem = problem_of(a.data, a.problem);
+  Problem problem = problem_of(a.data, a.problem);
   Extras before, after;
   add_data(problem, before);
-  Fit fit = fit_of(problem, a);
+  Fit fit = fit_by_default(problem, a);
   add_tests(problem, fit, after);
   add_recommendation(problem, fit, after);
   add_bias(problem, fit, after);
@@ -332,7 +362,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, martingale-eigenfunctions, gmm, gmm-euler; of paths with measurement noise, the parameter noise beside the model's: grid-filter (one column), particle-filter; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, martingale-eigenfunctions, gmm, gmm-euler; of paths with measurement noise, the parameter noise beside the model's: grid-filter (one column), particle-filter; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki, or fokker-planck where the spacing is too coarse for that)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(CLI::PositiveNumber);
   command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(CLI::PositiveNumber);
   command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");

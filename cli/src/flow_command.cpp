@@ -213,6 +213,9 @@ int run(const Config& config, const Arguments& a) {
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
   if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (const auto* part = problem.energy.porous_medium(); part && part->exponent < 1) {
+      files.warnings.emplace_back("fast diffusion: where the density holds less than bias_target in all, the energy's slope is held (docs/methods/entropic_step.md)");
+    }
     if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) {
       if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
     }
@@ -290,8 +293,8 @@ void add_flow(CLI::App& app, int& status) {
       throw DomainError("flow: --step-error, --grid-error and --online need a fixed step size, not [flow.adaptive]");
     }
     if (config.diffusion) {
-      if (!a->online.empty() || a->bootstrap > 0 || a->step_error || a->grid_error || a->resume) throw DomainError("flow: --online, --bootstrap, --step-error, --grid-error and --resume do not go with [diffusion]");
-      status = run_transformed(config, a->fit, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}}, a->json);
+      if (!a->online.empty() || a->grid_error) throw DomainError("flow: --online and --grid-error do not go with [diffusion]: the coordinate of the flow depends on the parameters");
+      status = run_transformed(config, {a->fit, a->data, a->bootstrap, a->threads, a->step_error, a->resume, a->json}, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}});
     } else if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);
     } else if (config.grid && std::holds_alternative<BackAndForthStepOptions>(config.grid->step)) {

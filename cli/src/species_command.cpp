@@ -29,7 +29,7 @@ Json to_json(const SpeciesEnergy& energy, const SpeciesRecord& r) {
   }
   return {{"k", r.k}, {"t", r.t}, {"status", name(r.step.status)}, {"free_energy", number(r.step.energy.total)}, {"energies", energies}, {"w2_moved", number(r.step.w2_moved)},
           {"residual", number(r.step.residual)}, {"interaction_residual", number(r.report.interaction_residual)}, {"gap", number(r.step.gap)}, {"w2_bound", number(r.step.w2_bound)},
-          {"epsilon", r.report.epsilon}, {"largest_total", number(r.report.largest_total)}, {"species", species}, {"iterations", r.step.iterations}, {"seconds", r.seconds}};
+          {"epsilon", r.report.epsilon}, {"raised", r.report.raised}, {"bias", number(r.report.bias)}, {"largest_total", number(r.report.largest_total)}, {"species", species}, {"iterations", r.step.iterations}, {"seconds", r.seconds}};
 }
 
 /// Fields of all kept states under one name: CSV and one figure in one dimension, else NPY and a map each, in three dimensions of the integral over axis 3.

@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 #include <jko/core/random.hpp>
+#include <jko/models/lamperti.hpp>
 #include <jko/reference/simulate.hpp>
 
 #include <fmt/format.h>
@@ -92,6 +93,26 @@ Bootstrap parametric_bootstrap(const Panel& panel, const Model& fitted, const st
     }
     const auto model = refit(simulated);
     return model ? statistic(*model) : std::nullopt;
+  });
+}
+
+Bootstrap parametric_bootstrap(const Panel& panel, const Diffusion& fitted, double lower, double upper, const std::function<std::optional<Diffusion>(const Panel&)>& refit,
+                               const std::function<std::optional<Vector>(const Diffusion&)>& statistic, const BootstrapOptions& options) {
+  for (const Path& path : panel) path.validate();
+  const Lamperti lamperti(fitted, lower, upper);
+  return replicate("parametric_bootstrap", options, [&](std::uint64_t b) -> std::optional<Vector> {
+    Panel simulated = panel;
+    for (std::size_t p = 0; p < simulated.size(); ++p) {
+      try {
+        const Vector first = lamperti.forward(panel[p].values.row(0).head(1).transpose());
+        const Matrix y = simulate_path(lamperti.model(), first, panel[p].times, b * simulated.size() + p, {.substeps = options.substeps, .seed = options.seed});
+        simulated[p].values = lamperti.inverse(y.row(0).transpose()).transpose();
+      } catch (const DomainError&) {  // out of the range: no data, no estimate
+        return std::nullopt;
+      }
+    }
+    const auto diffusion = refit(simulated);
+    return diffusion ? statistic(*diffusion) : std::nullopt;
   });
 }
 

@@ -849,7 +849,8 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
     // Grow the kernel until what moves fits inside it. Mass beyond its edge cannot be seen; from two distances before it the tail, which falls
     // faster than geometrically, is bounded.
     const auto cut = [&] {
-      const double near = w.mass_beyond(radius - 2), nearer = w.mass_beyond(radius - 1);
+      // Above 1 where scalings left double's range.
+      const double near = std::min(1.0, w.mass_beyond(radius - 2)), nearer = std::min(1.0, w.mass_beyond(radius - 1));
       return near > 0 ? nearer * nearer / near : 0.0;
     };
     while (status == Status::converged && cut() > std::max(options_.tolerance, options_.bias_target)) {

@@ -676,7 +676,8 @@ StepResult<std::vector<GridDensity>> SpeciesStep::advance(const std::vector<Grid
     }
     // As in entropic_step.cpp: grow the kernel until what moves fits inside it.
     const auto cut = [&] {
-      const double near = w.mass_beyond(radius - 2), nearer = w.mass_beyond(radius - 1);
+      // Above 1 where scalings left double's range.
+      const double near = std::min(1.0, w.mass_beyond(radius - 2)), nearer = std::min(1.0, w.mass_beyond(radius - 1));
       return near > 0 ? nearer * nearer / near : 0.0;
     };
     while (status == Status::converged && cut() > std::max(options_.tolerance, options_.bias_target)) {
@@ -707,6 +708,26 @@ StepResult<std::vector<GridDensity>> SpeciesStep::advance(const std::vector<Grid
   result.status = status;
   result.iterations = w.applications / (2 * static_cast<int>(count));
   result.residual = w.violation;
+  if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
+    // As in entropic_step.cpp: mass moves too far for this epsilon; a larger one may do, as long as two of them agree to a tenth of the mass.
+    SpeciesStepOptions larger = options_, doubled = options_;
+    for (larger.epsilon = 4 * epsilon; larger.epsilon < largest_level(grid); larger.epsilon *= 4) {
+      SpeciesStep other(energy_, larger);
+      auto next = other.advance(from, h);
+      if (!is_success(next.status)) continue;
+      doubled.epsilon = 2 * larger.epsilon;
+      const auto coarser = SpeciesStep(energy_, doubled).advance(from, h);
+      if (!is_success(coarser.status)) break;
+      double bias = 0;
+      for (std::size_t i = 0; i < count; ++i) bias = std::max(bias, l1_distance(next.measure[i], coarser.measure[i]) / 3);
+      if (!(bias <= 0.1)) break;
+      report_ = other.report_;
+      report_.raised = true;
+      report_.bias = bias;
+      work_ = other.work_;
+      return next;
+    }
+  }
   if (!is_success(status)) return result;
   if (energy_.congestion) {
     // Scaling to mass one may lift full cells above the bound by the residual: what is cut there goes to the species' other cells in proportion.

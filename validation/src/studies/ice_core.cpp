@@ -120,7 +120,7 @@ StudyResult ice_core(const StudyOptions& options) {
 
   const auto band = estimators::band(estimators::density(state.measure, points), points, state.tangent, fit.sandwich, {.seed = options.seed});
   const auto list = [](const Vector& v) { return std::vector<double>(v.begin(), v.end()); };
-  Figure figure{"stationary", "Stationary density of the potential fitted by Fokker-Planck with its 95 % bands from the estimation error (sandwich): pointwise (dark) and simultaneous (light); points: histogram of the data, whose "
+  Figure figure{"stationary", "Stationary density of the potential fitted by Fokker-Planck with its 95 % bands from the estimation error (sandwich): pointwise (dark) and simultaneous (light), cut at zero; points: histogram of the data, whose "
                               "error bars count the series as independent and are too short.", "delta-18-O, per mille", "density", false, false, {}};
   Series histogram{"data", Series::Style::points, {}, {}, {}, {}, 6};
   constexpr int bins = 22;
@@ -132,8 +132,9 @@ StudyResult ice_core(const StudyOptions& options) {
     histogram.y.push_back(inside / (static_cast<double>(n) * width));
     histogram.error.push_back(std::sqrt(inside) / (static_cast<double>(n) * width));
   }
-  figure.series = {{"95 %, all x", Series::Style::band, list(points), list(band.simultaneous_lower), list(band.simultaneous_upper), {}, 5},
-                   {"95 %, each x", Series::Style::band, list(points), list(band.lower), list(band.upper), {}, 0},
+  const auto positive = [&](const Vector& v) { return list(v.cwiseMax(0)); };  // symmetric intervals reach below zero in the tails, where a density does not
+  figure.series = {{"95 %, all x", Series::Style::band, list(points), positive(band.simultaneous_lower), list(band.simultaneous_upper), {}, 5},
+                   {"95 %, each x", Series::Style::band, list(points), positive(band.lower), list(band.upper), {}, 0},
                    {"fit", Series::Style::line, list(points), list(band.estimate), {}, {}, 0},
                    std::move(histogram)};
   result.figures.push_back(std::move(figure));

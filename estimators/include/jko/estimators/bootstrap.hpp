@@ -2,6 +2,7 @@
 /// Bootstraps of a whole pipeline, parametric and by resampling: the check of asymptotic bands ([EfronTibshirani1993]).
 #include <jko/core/progress.hpp>
 #include <jko/estimators/data.hpp>
+#include <jko/models/diffusion.hpp>
 #include <jko/models/model.hpp>
 
 #include <cstdint>
@@ -33,6 +34,11 @@ struct Bootstrap {
 /// functionals, say) at that estimate. `refit` and `statistic` answer nothing where they fail; they are called from several threads.
 [[nodiscard]] Bootstrap parametric_bootstrap(const Panel& panel, const Model& fitted, const std::function<std::optional<Model>(const Panel&)>& refit,
                                              const std::function<std::optional<Vector>(const Model&)>& statistic, const BootstrapOptions& options = {});
+
+/// The same for a one-dimensional diffusion by its coefficients, simulated by Euler-Maruyama in its Lamperti coordinate (models/lamperti.hpp) on [lower, upper]; a path that leaves
+/// the range has no estimate and is counted as failed.
+[[nodiscard]] Bootstrap parametric_bootstrap(const Panel& panel, const Diffusion& fitted, double lower, double upper, const std::function<std::optional<Diffusion>(const Panel&)>& refit,
+                                             const std::function<std::optional<Vector>(const Diffusion&)>& statistic, const BootstrapOptions& options = {});
 
 /// Draws whole paths of a panel with replacement: right for independent paths whatever the model, useless for fewer than a dozen.
 [[nodiscard]] Bootstrap path_bootstrap(const Panel& panel, const std::function<std::optional<Vector>(const Panel&)>& statistic, const BootstrapOptions& options = {});

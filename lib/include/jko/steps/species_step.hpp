@@ -2,6 +2,7 @@
 /// The JKO step for several species on one grid, coupled by interactions and by their total density, with entropic transport.
 #include <jko/steps/entropic_step.hpp>
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,7 +38,7 @@ struct SpeciesEnergy {
 };
 
 struct SpeciesStepOptions {
-  double epsilon = 0;         ///< strength of the regularisation, in x^2; 0 takes the smallest chosen_epsilon of the species
+  double epsilon = 0;         ///< strength of the regularisation, in x^2; 0 takes the smallest chosen_epsilon of the species, and where that fails 4, 16, ... times as much (SpeciesReport::raised)
   double bias_target = 1e-5;  ///< L1 distance of a species to its unregularised minimiser that a chosen epsilon aims at
   double tolerance = 1e-7;    ///< stops when sum_i M_i int |from_i - first marginal_i| dx <= tolerance sum_i M_i
   int max_iterations = 2000;  ///< pairs of kernel applications a species, >= 1
@@ -51,6 +52,8 @@ struct SpeciesStepOptions {
 /// What the last advance() did beyond its StepReport.
 struct SpeciesReport {
   double epsilon = 0;
+  bool raised = false;      ///< epsilon is 4, 16, ... times the chosen one, for which mass moves too far; then
+  double bias = std::numeric_limits<double>::quiet_NaN();  ///< is the largest estimated L1 distance of a species to its unregularised minimiser, a third of the distance to the result of 2 epsilon; at most 0.1
   double radius = 0;        ///< of the truncated kernel, in standard deviations sqrt(epsilon)
   Vector w2_moved;          ///< of each species
   double largest_total = 0; ///< max sigma

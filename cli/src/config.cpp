@@ -1,7 +1,8 @@
 #include "config.hpp"
 
+#include "config_section.hpp"
+
 #include <jko/core/check.hpp>
-#include <jko/core/nearest.hpp>
 #include <jko/energies/grid_energy.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/io/csv.hpp>
@@ -15,7 +16,6 @@
 #include <jko/steps/affine_step.hpp>
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <charconv>
 #include <cmath>
@@ -23,83 +23,6 @@
 
 namespace jko::cli {
 namespace {
-
-/// A table of the file, with errors that know where they are.
-class Section {
- public:
-  Section(const std::string& file, std::string name, const toml::table& table) : file_(file), name_(std::move(name)), table_(table) {}
-
-  [[noreturn]] void fail(const toml::node* node, std::string_view message) const {
-    const auto& at = (node ? node->source() : table_.source()).begin;
-    throw ParseError(file_, at.line, at.column, fmt::format("[{}] {}", name_, message));
-  }
-  void allow(const std::vector<std::string>& keys) const {
-    for (const auto& [key, node] : table_) {
-      const std::string text(key.str());
-      if (std::find(keys.begin(), keys.end(), text) == keys.end()) {
-        fail(&node, fmt::format("unknown key '{}'; the nearest known key is '{}'", text, nearest_name(text, keys)));
-      }
-    }
-  }
-  [[nodiscard]] const toml::node* find(std::string_view key) const { return table_.get(key); }
-  [[nodiscard]] const toml::node& need(std::string_view key) const {
-    if (const toml::node* node = find(key)) return *node;
-    fail(nullptr, fmt::format("'{}' is missing", key));
-  }
-  [[nodiscard]] double number(std::string_view key, const toml::node& node) const {
-    const auto value = node.value<double>();
-    if (!value) fail(&node, fmt::format("'{}' must be a number", key));
-    if (!std::isfinite(*value)) fail(&node, fmt::format("'{}' is {}, but must be finite", key, *value));
-    return *value;
-  }
-  [[nodiscard]] double positive(std::string_view key, const toml::node& node) const {
-    const double value = number(key, node);
-    if (!(value > 0)) fail(&node, fmt::format("'{}' is {}, but must be positive", key, value));
-    return value;
-  }
-  [[nodiscard]] int count(std::string_view key, const toml::node& node) const {
-    const auto value = node.value_exact<std::int64_t>();
-    if (!value || *value < 1 || *value > 100000000) fail(&node, fmt::format("'{}' must be a whole number from 1 to 1e8", key));
-    return static_cast<int>(*value);
-  }
-  [[nodiscard]] bool flag(std::string_view key, const toml::node& node) const {
-    const auto value = node.value_exact<bool>();
-    if (!value) fail(&node, fmt::format("'{}' must be true or false", key));
-    return *value;
-  }
-  [[nodiscard]] std::string text(std::string_view key, const toml::node& node) const {
-    const auto value = node.value<std::string>();
-    if (!value) fail(&node, fmt::format("'{}' must be a text", key));
-    return *value;
-  }
-  [[nodiscard]] Vector vector(std::string_view key, const toml::node& node) const {
-    const toml::array* array = node.as_array();
-    if (!array) return Vector::Constant(1, number(key, node));
-    Vector out(static_cast<Index>(array->size()));
-    for (std::size_t i = 0; i < array->size(); ++i) out[static_cast<Index>(i)] = number(key, *array->get(i));
-    return out;
-  }
-  [[nodiscard]] Section child(std::string_view key) const {
-    const toml::node& node = need(key);
-    if (!node.is_table()) fail(&node, fmt::format("'{}' must be a table", key));
-    return {file_, name_ + "." + std::string(key), *node.as_table()};
-  }
-  [[nodiscard]] const toml::table& table() const { return table_; }
-  /// Runs f and gives its errors the position of the node.
-  template <class F>
-  auto located(const toml::node* node, F&& f) const {
-    try {
-      return f();
-    } catch (const Error& e) {
-      fail(node, e.what());
-    }
-  }
-
- private:
-  const std::string& file_;
-  std::string name_;
-  const toml::table& table_;
-};
 
 std::map<std::string, double> read_parameters(const Section& section, const std::vector<Parameter>& list) {
   const Section parameters = section.child("parameters");
@@ -111,7 +34,23 @@ std::map<std::string, double> read_parameters(const Section& section, const std:
   return values;
 }
 
-/// The model's energy with the parts of [energy].
+}  // namespace
+
+Model read_kernel(const Section& section, int dimension) {
+  const toml::node& text = section.need("potential");
+  const PotentialPtr kernel = section.located(&text, [&] { return formula(section.text("potential", text), dimension); });
+  std::map<std::string, double> values;
+  if (kernel->parameter_count() > 0) values = read_parameters(section, kernel->parameters());
+  return section.located(&text, [&] {
+    const Model with_values = model_from(kernel, values, std::nan(""));
+    // W must be even; a formula is tried at a few points.
+    const Matrix x = Vector::LinSpaced(5, 0.1, 2.3).transpose().replicate(dimension, 1);
+    const Matrix right = kernel->evaluate({0, 0}, x, with_values.theta()), left = kernel->evaluate({0, 0}, -x, with_values.theta());
+    if (!((right - left).cwiseAbs().maxCoeff() <= 1e-9 * (1 + right.cwiseAbs().maxCoeff()))) throw DomainError("the interaction kernel must be even: W(-x) = W(x)");
+    return with_values;
+  });
+}
+
 FreeEnergy read_energy(const Model& model, const Section* section) {
   const bool entropy = !section || !section->find("entropy") || section->flag("entropy", *section->find("entropy"));
   FreeEnergy energy;
@@ -140,25 +79,16 @@ FreeEnergy read_energy(const Model& model, const Section* section) {
     const double c = porous.positive("coefficient", porous.need("coefficient")), m = porous.number("exponent", porous.need("exponent"));
     section->located(node, [&] { energy.add_porous_medium(c, m); return 0; });
   }
-  if (const auto* node = section->find("interaction")) {
+  if (section->find("interaction")) {
     const Section interaction = section->child("interaction");
     interaction.allow({"potential", "parameters"});
-    const toml::node& text = interaction.need("potential");
-    const PotentialPtr kernel = interaction.located(&text, [&] { return formula(interaction.text("potential", text), model.dimension()); });
-    std::map<std::string, double> values;
-    if (kernel->parameter_count() > 0) values = read_parameters(interaction, kernel->parameters());
-    interaction.located(node, [&] {
-      const Model with_values = model_from(kernel, values, std::nan(""));
-      // W must be even; a formula is tried at a few points.
-      const Matrix x = Vector::LinSpaced(5, 0.1, 2.3).transpose().replicate(model.dimension(), 1);
-      const Matrix right = kernel->evaluate({0, 0}, x, with_values.theta()), left = kernel->evaluate({0, 0}, -x, with_values.theta());
-      if (!((right - left).cwiseAbs().maxCoeff() <= 1e-9 * (1 + right.cwiseAbs().maxCoeff()))) throw DomainError("the interaction kernel must be even: W(-x) = W(x)");
-      energy.add_interaction(kernel, with_values.theta());
-      return 0;
-    });
+    const Model kernel = read_kernel(interaction, model.dimension());
+    energy.add_interaction(kernel.potential_ptr(), kernel.theta());
   }
   return energy;
 }
+
+namespace {
 
 /// mean and covariance of a `gaussian = {...}`.
 Gaussian read_gaussian(const Section& initial, const toml::node* node, int dimension) {
@@ -178,12 +108,10 @@ Gaussian read_gaussian(const Section& initial, const toml::node* node, int dimen
   return start;
 }
 
-/// Box, start and options of a flow on a grid.
-GridFlow read_grid_flow(const Section& flow, const Section& initial, const Section& section, const FreeEnergy& energy, const std::string& name, const std::filesystem::path& folder) {
-  GridFlow out;
-  const int dimension = energy.dimension();
+}  // namespace
+
+Grid read_grid(const Section& section) {
   section.allow({"lower", "upper", "cells", "boundary"});
-  initial.allow({"gaussian", "density", "formula"});
   Grid grid;
   grid.lower = section.vector("lower", section.need("lower"));
   grid.upper = section.vector("upper", section.need("upper"));
@@ -199,6 +127,44 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
     grid.boundary = text == "periodic" ? Boundary::periodic : Boundary::no_flux;
   }
   section.located(nullptr, [&] { grid.validate(); return 0; });
+  return grid;
+}
+
+GridDensity read_density(const Section& initial, const std::shared_ptr<const Grid>& shared, const std::filesystem::path& folder) {
+  const Grid& grid = *shared;
+  const int dimension = grid.dimension();
+  initial.allow({"gaussian", "density", "formula"});
+  if (const auto* node = initial.find("gaussian")) {
+    const Gaussian start = read_gaussian(initial, node, dimension);
+    return initial.located(node, [&] { return GridDensity::gaussian(shared, start.mean(), start.covariance()); });
+  }
+  if (const auto* written = initial.find("formula")) {
+    const PotentialPtr density = initial.located(written, [&] { return formula(initial.text("formula", *written), dimension); });
+    if (density->parameter_count() > 0) initial.fail(written, fmt::format("the formula has a free name '{}'", density->parameters().front().name));
+    return initial.located(written, [&] {
+      return GridDensity::from_density(shared, [&](const ConstMatrixRef& x) { return Vector(density->evaluate({0, 0}, x, Vector()).row(0).transpose()); });
+    });
+  }
+  const toml::node& file = initial.need("density");
+  const Matrix values = initial.located(&file, [&] { return read_npy(folder / initial.text("density", file)); });
+  // Rows run over the last axes, columns over the first: C order with axis 1 fastest, as jko flow writes it.
+  const bool fits = dimension == 1 ? values.size() == grid.size() : values.cols() == grid.cells[0] && values.rows() * values.cols() == grid.size();
+  if (!fits) initial.fail(&file, fmt::format("the array has shape {} x {}, which does not fit the cells", values.rows(), values.cols()));
+  return initial.located(&file, [&] {
+    const double mass = values.sum() * grid.cell_volume();
+    if (!(std::abs(mass - 1) <= 1e-6)) throw DomainError(fmt::format("the density has mass {:.9g}, but must have mass 1 to 1e-6", mass));
+    const Matrix transposed = values.transpose();
+    return GridDensity(shared, transposed.reshaped() / mass);
+  });
+}
+
+namespace {
+
+/// Box, start and options of a flow on a grid.
+GridFlow read_grid_flow(const Section& flow, const Section& initial, const Section& section, const FreeEnergy& energy, const std::string& name, const std::filesystem::path& folder) {
+  GridFlow out;
+  const int dimension = energy.dimension();
+  const Grid grid = read_grid(section);
   if (grid.dimension() != dimension) section.fail(nullptr, fmt::format("the box has dimension {}, but the model {}", grid.dimension(), dimension));
   const auto read_solver = [&](auto& step) {
     if (const auto* n = flow.find("tolerance")) step.tolerance = flow.positive("tolerance", *n);
@@ -239,31 +205,10 @@ GridFlow read_grid_flow(const Section& flow, const Section& initial, const Secti
   }
   const double gib = bytes * static_cast<double>(grid.size()) / std::ldexp(1.0, 30);
   if (gib > memory_limit) {
-    section.fail(&cells, fmt::format("{:.3g} cells would take about {:.0f} GiB, but at most {:g} are allowed", static_cast<double>(grid.size()), gib, memory_limit));
+    section.fail(section.find("cells"), fmt::format("{:.3g} cells would take about {:.0f} GiB, but at most {:g} are allowed", static_cast<double>(grid.size()), gib, memory_limit));
   }
   const auto shared = std::make_shared<const Grid>(grid);
-  if (const auto* node = initial.find("gaussian")) {
-    const Gaussian start = read_gaussian(initial, node, dimension);
-    out.start = initial.located(node, [&] { return GridDensity::gaussian(shared, start.mean(), start.covariance()); });
-  } else if (const auto* written = initial.find("formula")) {
-    const PotentialPtr density = initial.located(written, [&] { return formula(initial.text("formula", *written), dimension); });
-    if (density->parameter_count() > 0) initial.fail(written, fmt::format("the formula has a free name '{}'", density->parameters().front().name));
-    out.start = initial.located(written, [&] {
-      return GridDensity::from_density(shared, [&](const ConstMatrixRef& x) { return Vector(density->evaluate({0, 0}, x, Vector()).row(0).transpose()); });
-    });
-  } else {
-    const toml::node& file = initial.need("density");
-    const Matrix values = initial.located(&file, [&] { return read_npy(folder / initial.text("density", file)); });
-    // Rows run over the last axes, columns over the first: C order with axis 1 fastest, as jko flow writes it.
-    const bool fits = dimension == 1 ? values.size() == grid.size() : values.cols() == grid.cells[0] && values.rows() * values.cols() == grid.size();
-    if (!fits) initial.fail(&file, fmt::format("the array has shape {} x {}, which does not fit the cells", values.rows(), values.cols()));
-    out.start = initial.located(&file, [&] {
-      const double mass = values.sum() * grid.cell_volume();
-      if (!(std::abs(mass - 1) <= 1e-6)) throw DomainError(fmt::format("the density has mass {:.9g}, but must have mass 1 to 1e-6", mass));
-      const Matrix transposed = values.transpose();
-      return GridDensity(shared, transposed.reshaped() / mass);
-    });
-  }
+  out.start = read_density(initial, shared, folder);
   if (name == "finite_volume" && energy.potential()) {
     // Mass flows between neighbours here: what lies on an obstacle could never leave it.
     const Vector psi = initial.located(nullptr, [&] { return GridEnergy(energy, shared).potential(); });
@@ -332,6 +277,8 @@ void read_particle_flow(const Section& initial, const Section* section, bool aff
   config.particles = options;
 }
 
+}  // namespace
+
 Model read_model(const Section& section, bool entropy) {
   section.allow({"family", "potential", "dimension", "parameters", "beta", "convexity_on"});
   const int dimension = section.find("dimension") ? section.count("dimension", *section.find("dimension")) : 1;
@@ -346,6 +293,8 @@ Model read_model(const Section& section, bool entropy) {
   values["beta"] = entropy || section.find("beta") ? section.positive("beta", section.need("beta")) : 1.0;
   return section.located(section.find("parameters"), [&] { return model_from(potential, values, std::nan("")); });
 }
+
+namespace {
 
 /// [diffusion]: family = "cir", or drift and diffusion as formulas, with parameters and the range of x that the flow may visit.
 void read_diffusion(const Section& section, Config& config) {
@@ -540,15 +489,14 @@ Config read_config(const std::filesystem::path& path) {
     if (on_grid) {
       if (!root["grid"].is_table()) throw ParseError(file, 1, 0, "the table [grid] is missing");
       flow.located(flow.find("scheme"), [&] {
-        if (extrapolated && !entropic) throw DomainError(fmt::format("the {} step allows the scheme jko only", name));
-        if (config.flow.scheme != Scheme::jko) throw DomainError(fmt::format("the {} step allows the scheme{} only", name, entropic ? "s jko and richardson" : " jko"));
-        if (config.flow.adaptive) throw DomainError(fmt::format("the {} step allows fixed steps only", name));
+        if (finite_volume && config.flow.scheme != Scheme::jko) throw DomainError("the finite_volume step allows the schemes jko and richardson only");
+        if (extrapolated && config.flow.adaptive) throw DomainError("the scheme richardson allows fixed steps only");
         return 0;
       });
       config.grid = read_grid_flow(flow, initial, Section(file, "grid", *root["grid"].as_table()), config.energy, name, path.parent_path());
       if (extrapolated) {
         config.grid->scheme = GridFlow::Scheme::richardson;
-        if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) flow.fail(flow.find("certificate"), "an extrapolated density minimises nothing: it has no certificate");
+        if (entropic && std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) flow.fail(flow.find("certificate"), "an extrapolated density minimises nothing: it has no certificate");
       }
     } else if (labelled) {
       std::optional<Section> particles;

@@ -66,7 +66,7 @@ Fit fit_of(const Problem& problem, const Arguments& a) {
     }
   }
   if (a.starts > 1) {
-    const std::vector<std::string> others{"stationary", "binned", "snapshot-gaussian"};
+    const std::vector<std::string> others{"stationary", "binned", "snapshot-gaussian", "particle-filter"};
     if (!problem.likelihood && std::find(others.begin(), others.end(), problem.estimator) == others.end()) throw DomainError(fmt::format("fit: --starts compares likelihoods, and {} has none", problem.estimator));
     estimators::MultiStartOptions options{.starts = a.starts, .seed = a.seed, .threads = a.threads, .fit = problem.options};
     const auto count = static_cast<Index>(problem.parameters.size());
@@ -375,7 +375,7 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--diffusion", a->problem.diffusion, "its sigma, a formula in x, positive where the data are")->excludes(named)->excludes(potential);
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
-                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, gmm; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki, or fokker-planck where the spacing is too coarse for that)", fmt::join(estimators::transition_names(), ", ")));
+                      fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, martingale-eigenfunctions, gmm, gmm-euler; of paths with measurement noise, the parameter noise beside the model's: grid-filter (one column), particle-filter; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki, or fokker-planck where the spacing is too coarse for that)", fmt::join(estimators::transition_names(), ", ")));
   command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(positive_number());
   command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(positive_number());
   command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");
@@ -397,12 +397,18 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--warm-up", a->posterior.warm_up, "steps a chain that adapt and are not kept")->needs(posterior)->check(non_negative_number());
   command->add_option("--draws", a->posterior.draws, "kept steps a chain")->needs(posterior)->check(CLI::Range(4, 100000000));
   command->add_option("--posterior-draws", a->posterior.file, "CSV file for all kept draws")->needs(posterior);
-  command->add_option("--seed", a->seed, "of starts, bootstrap and posterior");
+  command->add_option("--paths", a->problem.paths, "simulated paths of a transition (pedersen, modified-bridge; even) or particles (particle-filter)")->check(positive_number());
+  command->add_option("--substeps", a->problem.substeps, "Euler steps of a transition in these")->check(positive_number());
+  command->add_option("--seed", a->seed, "of starts, bootstrap, posterior and simulated likelihoods")->capture_default_str();
   command->add_option("--threads", a->threads, "the numbers do not depend on it")->check(positive_number());
   a->data.add_options(*command);
   command->add_option("--out", a->out, "also write the JSON to this file");
   command->add_flag("--json", a->json, "print JSON");
-  command->callback([a, &status] { status = run(*a); });
+  command->callback([a, &status] {
+    a->problem.seed = a->seed;
+    a->problem.threads = a->threads;
+    status = run(*a);
+  });
 }
 
 }  // namespace jko::cli

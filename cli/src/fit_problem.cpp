@@ -5,16 +5,18 @@
 #include <jko/core/error.hpp>
 #include <jko/core/nearest.hpp>
 #include <jko/estimators/binned.hpp>
-#include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 #include <jko/estimators/drift_least_squares.hpp>
 #include <jko/estimators/first_order_conditions.hpp>
-#include <jko/estimators/kalman_likelihood.hpp>
 #include <jko/estimators/gmm.hpp>
+#include <jko/estimators/grid_filter.hpp>
+#include <jko/estimators/kalman_likelihood.hpp>
 #include <jko/estimators/martingale.hpp>
 #include <jko/estimators/nonparametric.hpp>
 #include <jko/estimators/online_gradient.hpp>
+#include <jko/estimators/particle_filter.hpp>
 #include <jko/estimators/score_matching.hpp>
+#include <jko/estimators/simulated_likelihood.hpp>
 #include <jko/estimators/snapshot_flow.hpp>
 #include <jko/estimators/stationary.hpp>
 #include <jko/estimators/stein.hpp>
@@ -34,8 +36,10 @@ using estimators::Fit;
 using estimators::FitOptions;
 
 const std::vector<std::string> sample_estimators{"stationary", "score-matching", "stein", "binned"};
-const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "gmm"};  // beside the transition likelihoods
+const std::vector<std::string> path_estimators{"least-squares", "recursive-likelihood", "martingale-linear", "martingale-quadratic", "martingale-optimal", "martingale-eigenfunctions", "gmm", "gmm-euler"};  // beside the transition likelihoods
 const std::vector<std::string> snapshot_estimators{"first-order", "snapshot-flow", "snapshot-gaussian"};
+
+const std::vector<std::string> filters{"grid-filter", "particle-filter"};  // of paths with measurement noise
 
 bool among(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
@@ -92,12 +96,13 @@ estimators::FirstOrderFit first_order(const estimators::Snapshots& data, FreeEne
 
 using PanelFit = std::function<Fit(const estimators::Panel&, const Vector&, const FitOptions&)>;
 
-estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
+estimators::GmmFit gmm(const std::string& name, const estimators::Panel& data, const Diffusion& diffusion, const Vector& start, const FitOptions& options) {
   const Diffusion at = diffusion.with_parameters(start);
-  const bool closed = estimators::has_closed_moments(at, data.front().values.row(0).transpose());  // then the moments are martingale differences
+  const bool exact = name == "gmm";  // then the moments are martingale differences
   const Fit euler = estimators::fit(data, at, estimators::Transition::euler, options);
-  auto out = estimators::fit_gmm(estimators::transition_moments(data, at), at.parameter_list(), euler.estimate.allFinite() ? euler.estimate : start,
-                                 {.lags = closed ? 0 : estimators::automatic_lags, .fit = options});
+  const int degree = std::clamp(at.family().drift_degree(at.parameters()), 1, 5);  // as many powers of x as the drift has
+  auto out = estimators::fit_gmm(estimators::transition_moments(data, at, exact ? estimators::TransitionMoments::exact : estimators::TransitionMoments::euler, degree), at.parameter_list(),
+                                 euler.estimate.allFinite() ? euler.estimate : start, {.lags = exact ? 0 : estimators::automatic_lags, .fit = options});
   out.fit.model = diffusion.family().describe();
   for (const estimators::Path& path : data) out.fit.duration += path.times[path.times.size() - 1] - path.times[0];
   return out;
@@ -106,15 +111,15 @@ estimators::GmmFit gmm(const estimators::Panel& data, const Diffusion& diffusion
 /// The estimators of one-dimensional paths that are no likelihoods.
 PanelFit path_fit(const std::string& name, const Diffusion& diffusion) {
   using estimators::MartingaleKind;
-  if (name == "gmm") return [diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(data, diffusion, start, options).fit; };
-  const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : MartingaleKind::optimal);
+  if (name == "gmm" || name == "gmm-euler") return [name, diffusion](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return gmm(name, data, diffusion, start, options).fit; };
+  const auto kind = name == "martingale-linear" ? MartingaleKind::linear : (name == "martingale-quadratic" ? MartingaleKind::quadratic : (name == "martingale-optimal" ? MartingaleKind::optimal : MartingaleKind::eigenfunctions));
   return [diffusion, kind](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit_martingale(data, diffusion.with_parameters(start), {.kind = kind, .fit = options}); };
 }
 
 void set_gmm_test(Problem& problem, const Diffusion& diffusion) {
-  if (problem.estimator != "gmm") return;
-  problem.tests = [panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
-    const auto again = gmm(panel, diffusion, fit.estimate, options).overidentification;
+  if (problem.estimator != "gmm" && problem.estimator != "gmm-euler") return;
+  problem.tests = [name = problem.estimator, panel = problem.panel, diffusion](const Fit& fit, const FitOptions& options) -> std::vector<estimators::TestResult> {
+    const auto again = gmm(name, panel, diffusion, fit.estimate, options).overidentification;
     if (again.degrees_of_freedom == 0) return {};
     return {again};
   };
@@ -123,6 +128,27 @@ void set_gmm_test(Problem& problem, const Diffusion& diffusion) {
 void set_panel_fit(Problem& problem, PanelFit fit) {
   problem.refit_panel = std::move(fit);
   problem.refit = [panel = std::make_shared<const estimators::Panel>(problem.panel), refit = problem.refit_panel](const Vector& start, const FitOptions& options) { return refit(*panel, start, options); };
+}
+
+bool simulates(const std::string& estimator) { return estimator == "pedersen" || estimator == "modified-bridge" || estimator == "particle-filter"; }
+
+estimators::SimulatedOptions simulated_options(const ProblemArguments& a) {
+  estimators::SimulatedOptions out{.importance = a.estimator == "pedersen" ? estimators::Importance::pedersen : estimators::Importance::modified_bridge, .seed = a.seed, .threads = a.threads};
+  if (a.paths > 0) out.paths = a.paths;
+  if (a.substeps > 0) out.substeps = a.substeps;
+  out.validate();
+  return out;
+}
+
+/// A simulated likelihood with its options, in place of the default ones.
+void set_simulated(Problem& problem, const ProblemArguments& a, const Diffusion& diffusion) {
+  const auto options = simulated_options(a);
+  set_panel_fit(problem, [diffusion, options](const estimators::Panel& data, const Vector& start, const FitOptions& fit_options) {
+    return estimators::fit_simulated(data, diffusion.with_parameters(start), options, fit_options);
+  });
+  problem.likelihood = [panel = std::make_shared<const estimators::Panel>(problem.panel), diffusion, options](const Vector& at) {
+    return estimators::simulated_log_likelihood(*panel, diffusion.with_parameters(at), options);
+  };
 }
 
 Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) {
@@ -166,8 +192,102 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
   }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  if (simulates(out.estimator)) {
+    set_simulated(out, a, diffusion);
+    return out;
+  }
   set_panel_fit(out, [diffusion, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, diffusion.with_parameters(start), transition, options); });
   out.likelihood = [panel, diffusion, transition](const Vector& at) { return estimators::log_likelihood(*panel, diffusion.with_parameters(at), transition); };
+  return out;
+}
+
+/// Half of the increments' variance for the noise, as for --model linear.
+double default_noise(const estimators::Panel& panel) {
+  double sum = 0, count = 0;
+  for (const estimators::Path& path : panel) {
+    const Index n = path.transitions();
+    sum += (path.values.rightCols(n) - path.values.leftCols(n)).squaredNorm();
+    count += static_cast<double>(n * path.values.rows());
+  }
+  if (!(sum > 0)) throw DomainError("fit: the data are constant, so no diffusion fits them");
+  return std::sqrt(0.25 * sum / count);
+}
+
+/// A model observed with noise: its parameters and the noise's standard deviation. Parameters that no --start gives begin from an Euler fit without noise, where there is one.
+Problem filter_problem(const DataArguments& data, const ProblemArguments& a) {
+  if (!a.interaction.empty()) throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
+  Problem out;
+  out.family = a.model;
+  out.estimator = a.estimator;
+  auto values = assignments("--start", a.start);
+  const auto fixed = assignments("--fix", a.fix);
+  for (const auto& [name, value] : fixed) values[name] = value;
+  const auto given = values;
+  const bool coefficients = !a.drift.empty() || among(diffusion_names(), a.model);
+  const int dimension = coefficients ? 1 : count_coordinates(data);
+  if (a.estimator == "grid-filter" && dimension != 1) throw DomainError(fmt::format("fit: grid-filter is for one column, but there are {}: choose one with --column, or use particle-filter", dimension));
+  out.panel = read_panel(data, dimension);
+  double noise = default_noise(out.panel);
+  if (const auto found = values.find("noise"); found != values.end()) noise = found->second, values.erase(found);
+  std::optional<Model> model;
+  std::optional<Diffusion> diffusion;
+  if (coefficients) {
+    const DiffusionPtr family = a.drift.empty() ? diffusion_family(a.model) : diffusion_formula(a.drift, a.diffusion);
+    Vector theta(family->parameter_count());
+    std::vector<std::string> names;
+    for (Index i = 0; i < theta.size(); ++i) {
+      const Parameter& p = family->parameters()[static_cast<std::size_t>(i)];
+      names.push_back(p.name);
+      theta[i] = values.contains(p.name) ? values[p.name] : default_value(p, out.panel.front().values.row(0).transpose());
+    }
+    names.emplace_back("noise");
+    for (const auto& [name, value] : values) {
+      if (!among(names, name)) throw DomainError(fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
+    }
+    diffusion.emplace(family, theta);
+    out.parameters = family->parameters();
+  } else {
+    const PotentialPtr potential = a.potential.empty() ? family(a.model, dimension) : formula(a.potential, dimension);
+    add_defaults(*potential, out.panel.front().values.rowwise().mean(), values);
+    model.emplace(model_from(potential, values, 0.5));
+    out.parameters = model->parameter_list();
+  }
+  Vector start = model ? model->parameters() : diffusion->parameters();
+  try {
+    FitOptions options;
+    for (const Parameter& p : out.parameters) options.fixed.push_back(given.contains(p.name));
+    if (std::find(options.fixed.begin(), options.fixed.end(), false) != options.fixed.end()) {
+      const Fit first = model ? estimators::fit(out.panel, *model, estimators::Transition::euler, options) : estimators::fit(out.panel, *diffusion, estimators::Transition::euler, options);
+      if (is_success(first.status)) start = first.estimate;
+    }
+  } catch (const DomainError&) {  // observations outside the state space: from the defaults
+  }
+  out.parameters.push_back({.name = "noise", .lower = 0, .positive = true});
+  out.start.resize(start.size() + 1);
+  out.start << start, noise;
+  add_bounds(out, fixed, a.bounds);
+  const auto split = [](const Vector& at) { return std::pair<Vector, double>(at.head(at.size() - 1), at[at.size() - 1]); };
+  if (a.estimator == "grid-filter") {
+    const Diffusion of = model ? as_diffusion(*model) : *diffusion;
+    set_panel_fit(out, [of, split](const estimators::Panel& other, const Vector& at, const FitOptions& options) {
+      const auto [theta, deviation] = split(at);
+      return estimators::fit_grid_filter(other, of.with_parameters(theta), deviation, {}, options);
+    });
+    out.likelihood = [panel = std::make_shared<const estimators::Panel>(out.panel), of, split](const Vector& at) {
+      const auto [theta, deviation] = split(at);
+      return estimators::grid_filter_log_likelihood(*panel, of.with_parameters(theta), deviation);
+    };
+    return out;
+  }
+  estimators::ParticleFilterOptions options{.seed = a.seed, .threads = a.threads};
+  if (a.paths > 0) options.particles = a.paths;
+  if (a.substeps > 0) options.substeps = a.substeps;
+  options.validate();
+  // No likelihood for profiles and samplers: the simulated value jumps in the parameters.
+  set_panel_fit(out, [model, diffusion, split, options](const estimators::Panel& other, const Vector& at, const FitOptions& fit_options) {
+    const auto [theta, deviation] = split(at);
+    return model ? estimators::fit_particle_filter(other, model->with_parameters(theta), deviation, options, fit_options) : estimators::fit_particle_filter(other, diffusion->with_parameters(theta), deviation, options, fit_options);
+  });
   return out;
 }
 
@@ -246,6 +366,7 @@ Problem linear_problem(const DataArguments& data, const ProblemArguments& a) {
 std::vector<std::string> estimator_names() {
   std::vector<std::string> out = estimators::transition_names();
   out.emplace_back("kalman");
+  out.insert(out.end(), filters.begin(), filters.end());
   out.insert(out.end(), path_estimators.begin(), path_estimators.end());
   out.insert(out.end(), sample_estimators.begin(), sample_estimators.end());
   out.insert(out.end(), snapshot_estimators.begin(), snapshot_estimators.end());
@@ -271,6 +392,8 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   Problem out;
   out.family = a.model;
   if (a.model == "linear") return linear_problem(data, a);
+  if ((a.paths > 0 || a.substeps > 0) && !simulates(a.estimator)) throw DomainError("fit: --paths and --substeps go with the estimators pedersen, modified-bridge and particle-filter");
+  if (among(filters, a.estimator)) return filter_problem(data, a);
   if (a.estimator == "kalman") throw DomainError("fit: the estimator kalman goes with --model linear");
   if (!a.drift.empty() || among(diffusion_names(), a.model)) return diffusion_problem(data, a);
   if (a.estimator == "binned") return binned_problem(data, a);
@@ -393,6 +516,10 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   }
   const auto panel = std::make_shared<const estimators::Panel>(out.panel);
   const auto transition = out.transition = estimators::transition_from_name(out.estimator);
+  if (simulates(out.estimator)) {
+    set_simulated(out, a, as_diffusion(model));
+    return out;
+  }
   set_panel_fit(out, [model, transition](const estimators::Panel& data, const Vector& start, const FitOptions& options) { return estimators::fit(data, model.with_parameters(start), transition, options); });
   out.likelihood = [panel, model, transition](const Vector& at) { return estimators::log_likelihood(*panel, model.with_parameters(at), transition); };
   return out;

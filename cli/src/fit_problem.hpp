@@ -8,6 +8,7 @@
 #include <jko/models/diffusion.hpp>
 #include <jko/models/model.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -21,6 +22,9 @@ namespace jko::cli {
 /// The model and the options that say how to fit it, as text.
 struct ProblemArguments {
   std::string model, potential, drift, diffusion, interaction, estimator, start, fix, bounds;
+  int paths = 0, substeps = 0;   ///< of simulated likelihoods; 0: the estimator's default
+  std::uint64_t seed = 1;        ///< of their random numbers
+  int threads = 1;
 };
 
 struct Problem {

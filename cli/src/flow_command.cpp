@@ -4,6 +4,7 @@
 #include "data.hpp"
 #include "fit_json.hpp"
 #include "flow_files.hpp"
+#include "species_command.hpp"
 #include "transformed_flow.hpp"
 
 #include <jko/core/error.hpp>
@@ -12,6 +13,7 @@
 #include <jko/estimators/online_gradient.hpp>
 #include <jko/flows/checkpoint.hpp>
 #include <jko/flows/density_extrapolation.hpp>
+#include <jko/flows/grid_refinement.hpp>
 #include <jko/io/atomic_file.hpp>
 #include <jko/models/convexity.hpp>
 #include <jko/steps/affine_step.hpp>
@@ -37,7 +39,7 @@ struct Arguments {
   double level = 0.95;
   int bootstrap = 0, threads = 1;
   std::uint64_t seed = 1;
-  bool accumulated = false, recursive = false, step_error = false, json = false, resume = false;
+  bool accumulated = false, recursive = false, step_error = false, grid_error = false, json = false, resume = false;
 };
 
 /// The parameters' covariance, padded with zeros for those of the energy that no fit estimates (porous medium, interaction).
@@ -114,14 +116,14 @@ Step make_step(const FreeEnergy& energy, const Config& config) {
 
 template <class Step>
 bool extrapolates(const Config& config) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) return config.grid->scheme == GridFlow::Scheme::richardson;
+  if constexpr (std::is_same_v<typename Step::Measure, GridDensity>) return config.grid->scheme == GridFlow::Scheme::richardson;
   else return false;
 }
 
 /// The flow in the configuration's scheme, from its start.
 template <class Step>
 FlowResult<typename Step::Measure> run_flow(const Step& step, const Config& config, const typename Step::Measure& start, const FlowOptions& options, Observer* observer = nullptr) {
-  if constexpr (std::is_same_v<Step, EntropicStep>) {
+  if constexpr (std::is_same_v<typename Step::Measure, GridDensity>) {
     if (extrapolates<Step>(config)) return extrapolated_flow(step, start, options, observer).result;
   }
   return Flow<Step>(step, start, options).run(observer);
@@ -137,6 +139,20 @@ FlowResult<typename Step::Measure> halved(const Problem& p, const Config& config
   options.sensitivity = Sensitivity::none;
   if (p.options.parameters_at) options.parameters_at = [at = p.options.parameters_at](int k) { return at((k + 1) / 2); };
   return run_flow(make_step<Step>(p.energy, config), config, start, options, observer);
+}
+
+/// Measures on grids, whose distance from the continuum can be estimated by refinement.
+template <class Measure>
+constexpr bool refinable = std::is_same_v<Measure, GridDensity> || std::is_same_v<Measure, QuantileFunction>;
+
+/// The same flow on half and on a quarter of the cells, without sensitivities.
+template <class Step>
+GridRefinement refined(const Problem& p, const Config& config, const typename Step::Measure& start, const typename Step::Measure& result, Observer* observer) {
+  using Measure = typename Step::Measure;
+  FlowOptions options = p.options;
+  options.keep_every = options.steps;
+  options.sensitivity = Sensitivity::none;
+  return grid_refinement<Measure>(start, result, [&](const Measure& from) { return run_flow(make_step<Step>(p.energy, config), config, from, options, observer); });
 }
 
 template <class Step>
@@ -172,6 +188,10 @@ int run(const Config& config, const Arguments& a) {
     if constexpr (std::is_same_v<Measure, GridDensity>) return config.grid->start;
     else return std::get<Measure>(config.start);
   }();
+  if (a.grid_error) {
+    if constexpr (refinable<Measure>) check_refinable(start);
+    else throw DomainError("flow: --grid-error is for grids and quantile functions");
+  }
   const auto checkpoint_file = std::filesystem::path(a.out) / "checkpoint.json";
   if (extrapolates<Step>(config) && a.resume) throw DomainError("flow: --resume is not available with the scheme richardson");
   Flow<Step> flow = a.resume ? Flow<Step>(make_step<Step>(problem.energy, config), load_checkpoint<Measure>(checkpoint_file, problem.label), problem.options)
@@ -193,6 +213,9 @@ int run(const Config& config, const Arguments& a) {
   FlowFiles files{a.out, a.seed, a.level, config.text, problem.energy.convexity(), {}};
   if constexpr (std::is_same_v<Step, ParticleStep>) files.convexity = make_step<Step>(problem.energy, config).particle_energy().convexity();
   if constexpr (std::is_same_v<Step, EntropicStep>) {
+    if (const auto* part = problem.energy.porous_medium(); part && part->exponent < 1) {
+      files.warnings.emplace_back("fast diffusion: where the density holds less than bias_target in all, the energy's slope is held (docs/methods/entropic_step.md)");
+    }
     if (std::get<EntropicStepOptions>(config.grid->step).certificate != EntropicCertificate::none) {
       if (const std::string reason = make_step<Step>(problem.energy, config).uncertified(start.grid_ptr()); !reason.empty()) files.warnings.push_back("no certificate: " + reason);
     }
@@ -202,6 +225,16 @@ int run(const Config& config, const Arguments& a) {
     finer = halved<Step>(problem, config, start, &console);
     if (finer->status == Status::cancelled) return interrupted();
     if (!is_success(finer->status)) throw NotConverged(fmt::format("flow with half the step size: {}", describe(finer->status)));
+  }
+  if constexpr (refinable<Measure>) {
+    if (good && a.grid_error) {
+      try {
+        files.grid_error = refined<Step>(problem, config, start, result.final_state().measure, &console);
+        if (files.grid_error->status == Status::cancelled) return interrupted();
+      } catch (const Error& e) {  // the flow itself is good, but coarser cells may not hold it
+        files.warnings.push_back(fmt::format("the error of the grid is not estimated: {}", e.what()));
+      }
+    }
   }
   std::optional<estimators::Bootstrap> check;
   if (good && a.bootstrap > 0) {
@@ -242,6 +275,7 @@ void add_flow(CLI::App& app, int& status) {
   command->add_option("--bootstrap", a->bootstrap, "replications of a parametric bootstrap of path, fit and flow, beside the bands")->needs(fit)->needs(data)->check(CLI::Range(2, 1000000));
   a->data.add_options(*command);
   command->add_flag("--step-error", a->step_error, "run the flow with h/2 too and widen the bands by the estimated error of the step size");
+  command->add_flag("--grid-error", a->grid_error, "run the flow on half and a quarter of the cells too and estimate the last density's distance from the continuum's");
   command->add_option("--level", a->level, "of the bands")->check(CLI::Range(0.01, 0.9999))->capture_default_str();
   command->add_option("--seed", a->seed, "of the simultaneous bands' critical value and of the bootstrap")->capture_default_str();
   command->add_option("--threads", a->threads, "of the bootstrap; the numbers do not depend on it")->check(CLI::Range(1, 1024))->capture_default_str();
@@ -249,10 +283,17 @@ void add_flow(CLI::App& app, int& status) {
   command->add_flag("--json", a->json, "print JSON");
   command->add_flag("--resume", a->resume, "continue from OUT/checkpoint.json, to the same bits");
   command->callback([a, &status] {
+    if (const auto species = read_species_config(a->config)) {
+      if (!a->fit.empty() || !a->online.empty() || a->step_error || a->grid_error || a->resume) throw DomainError("flow: several species take none of --fit, --online, --step-error, --grid-error and --resume");
+      status = run_species(*species, a->out, a->json);
+      return;
+    }
     const Config config = read_config(a->config);
-    if (config.flow.adaptive && (a->step_error || !a->online.empty())) throw DomainError("flow: --step-error and --online need a fixed step size, not [flow.adaptive]");
+    if (config.flow.adaptive && (a->step_error || a->grid_error || !a->online.empty())) {
+      throw DomainError("flow: --step-error, --grid-error and --online need a fixed step size, not [flow.adaptive]");
+    }
     if (config.diffusion) {
-      if (!a->online.empty()) throw DomainError("flow: --online does not go with [diffusion]: the coordinate of the flow depends on the parameters");
+      if (!a->online.empty() || a->grid_error) throw DomainError("flow: --online and --grid-error do not go with [diffusion]: the coordinate of the flow depends on the parameters");
       status = run_transformed(config, {a->fit, a->data, a->bootstrap, a->threads, a->step_error, a->resume, a->json}, FlowFiles{a->out, a->seed, a->level, config.text, {}, {}});
     } else if (config.gaussian_step) {
       status = run<GaussianStep>(config, *a);

@@ -306,6 +306,10 @@ Json write_flow(const FlowFiles& files, const FlowResult<Measure>& result, const
   for (const FlowRecord& r : result.records) steps.push_back(to_json(r));
   Json json{{"status", name(result.status)}, {"message", describe(result.status)}, {"steps", steps}, {"convexity", nullptr}, {"seed", files.seed}, {"version", JKO_VERSION}, {"warnings", files.warnings}};
   if (files.convexity) json["convexity"] = {{"kappa", number(files.convexity->kappa)}, {"proven", files.convexity->proven}, {"reason", files.convexity->reason}};
+  if (const auto& g = files.grid_error) {
+    json["grid_error"] = {{"status", name(g->status)}, {"error", number(g->error)}, {"distance", std::is_same_v<Measure, QuantileFunction> ? "w2" : "l1"},
+                          {"order", number(g->order)}, {"n_to_half", number(g->fine)}, {"half_to_quarter", number(g->coarse)}};
+  }
   const bool good = is_success(result.status);
   if (good && (covariance.size() > 0 || finer)) json["moments"] = write_bands(files, result.final_state(), covariance, finer, order);
   if (good && check) json["bootstrap"] = write_bootstrap(files, result.final_state(), information, *check);
@@ -352,6 +356,11 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
       fmt::print("no certificate: the energy's convexity constant is not known (give convexity_on in [model] to bound it numerically)\n");
     } else {
       fmt::print("largest W2 distance of a step from the exact minimiser of its problem: at most {:.2e}{}\n", bound, files.convexity && !files.convexity->proven ? ", with a numerical convexity constant" : "");
+    }
+    if (const auto& g = files.grid_error) {
+      if (g->status == Status::order_lost) fmt::print("error of the grid: not estimated, as results on a quarter, half and all of the cells do not come closer: {:.2e}, {:.2e}\n", g->coarse, g->fine);
+      else if (!is_success(g->status)) fmt::print("error of the grid: not estimated, as the flow on fewer cells ended otherwise: {}\n", describe(g->status));
+      else fmt::print("error of the grid, estimated on half and a quarter of the cells: {:.2e} in {} (observed order {:.2f})\n", g->error, std::is_same_v<Measure, QuantileFunction> ? "W2" : "L1", g->order);
     }
     fmt::print("results in {}\n", files.folder.string());
   }

@@ -5,6 +5,7 @@
 #include <jko/estimators/bands.hpp>
 #include <jko/estimators/bootstrap.hpp>
 #include <jko/flows/flow.hpp>
+#include <jko/flows/grid_refinement.hpp>
 #include <jko/measures/grid_density.hpp>
 #include <jko/measures/particles.hpp>
 
@@ -19,6 +20,7 @@ struct FlowFiles {
   std::string configuration;
   std::optional<Convexity> convexity;
   std::vector<std::string> warnings;
+  std::optional<GridRefinement> grid_error{};
 };
 
 /// Functionals that a bootstrap is compared in: five quantiles and the moments; for Gaussians, grid densities and particles the moments.

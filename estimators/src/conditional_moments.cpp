@@ -3,6 +3,7 @@
 #include <jko/core/check.hpp>
 
 #include "dual.hpp"
+#include "numerical_moments.hpp"
 
 #include <fmt/format.h>
 
@@ -159,11 +160,9 @@ ConditionalMoments conditional_moments(const Diffusion& diffusion, const ConstVe
   diffusion.check_values("conditional_moments", x);
   check_at_least("conditional_moments", "number of points", x.size(), 1);
   if (!(dt.minCoeff() > 0)) throw DomainError(fmt::format("conditional_moments: a time step is {}, but must be positive", dt.minCoeff()));
-  if (!has_closed_moments(diffusion, x)) {
-    throw DomainError(fmt::format("conditional_moments: {} has no closed moments (they need an affine drift and a quadratic sigma^2)", diffusion.family().describe()));
-  }
+  if (!has_closed_moments(diffusion, x)) return numerical_moments(diffusion, x, dt, order);
   const Index n = x.size(), count = diffusion.parameters().size(), nodes = order + 1;
-  ConditionalMoments out{Matrix(order, n), std::vector<Matrix>(static_cast<std::size_t>(count), Matrix(order, n))};
+  ConditionalMoments out{Matrix(order, n), std::vector<Matrix>(static_cast<std::size_t>(count), Matrix(order, n)), 0};
   std::vector<Index> by_step(static_cast<std::size_t>(n));
   std::iota(by_step.begin(), by_step.end(), Index{0});
   std::stable_sort(by_step.begin(), by_step.end(), [&](Index i, Index j) { return dt[i] < dt[j]; });

@@ -16,7 +16,7 @@ struct Jets {
 [[nodiscard]] Terms local_terms(const Transitions& data, const Diffusion& diffusion, Transition scheme);    ///< Euler, Elerian, Ozaki, Shoji-Ozaki
 [[nodiscard]] Terms kessler_terms(const Transitions& data, const Diffusion& diffusion, int order);
 [[nodiscard]] Terms hermite_terms(const Transitions& data, const Diffusion& diffusion, int order);
-/// sigma constant, else DomainError; the nonlinear half steps take 2^{level + 1} Runge-Kutta steps each.
+/// In y = int dx/sigma unless sigma is constant; the nonlinear half steps take 2^{level + 1} Runge-Kutta steps each.
 [[nodiscard]] Terms strang_terms(const Transitions& data, const Diffusion& diffusion, int level);
 [[nodiscard]] Terms strang_terms(const Panel& panel, const Model& model, int level);  ///< any dimension
 

@@ -112,7 +112,13 @@ GmmFit fit_gmm(const MomentFunction& moments, const std::vector<Parameter>& para
   out.long_run = long_run(at, out.lags);
   fit.estimate = x;
   fit.covariance = fit.sandwich = Matrix::Zero(count, count);
-  if (!solved) return out;
+  if (!solved) {
+    for (Index i = 0; i < count; ++i) {
+      const Parameter& p = parameters[static_cast<std::size_t>(i)];
+      if (!fit.fixed[static_cast<std::size_t>(i)] && p.positive && x[i] < 1e-3 * start[i]) fit.warnings.push_back(fmt::format("{} runs to the end of its range at {:g}: the moments ask for a value beyond it", p.name, p.lower));
+    }
+    return out;
+  }
   // Parameters held by a bound count as known.
   std::vector<Index> moving;
   for (Index i = 0; i < count; ++i) {
@@ -170,20 +176,20 @@ void validate(const Panel& panel) {
 
 }  // namespace
 
-MomentFunction transition_moments(const Panel& panel, const Diffusion& diffusion) {
+MomentFunction transition_moments(const Panel& panel, const Diffusion& diffusion, TransitionMoments moments, int degree) {
   validate(panel);
+  check_in("transition_moments", "degree", degree, 0, 8);
   const auto data = std::make_shared<const Transitions>(panel);
   diffusion.check_values("transition_moments", data->x);
   const Vector x = data->from, move = data->next - x;
   const Standard standard(x);
-  const bool closed = has_closed_moments(diffusion, x);
   const Vector z = (x.array() - standard.centre) / standard.scale;
   return [=, family = diffusion, first = starts(panel, 0)](const Vector& theta) {
     const Diffusion at = family.with_parameters(theta);
     const Index n = x.size(), count = theta.size();
     Vector mean, variance;      // F - x, phi
     Matrix d_mean(count, n), d_variance(count, n);
-    if (closed) {
+    if (moments == TransitionMoments::exact) {
       const ConditionalMoments m = conditional_moments(at, x, data->dt, 2);
       mean = m.value.row(0).transpose();
       variance = m.value.row(1).transpose() - mean.cwiseAbs2();
@@ -200,16 +206,18 @@ MomentFunction transition_moments(const Panel& panel, const Diffusion& diffusion
       d_mean = at.family().evaluate(Coefficient::drift, {0, 1}, points, theta) * data->dt.asDiagonal();
       d_variance = 2 * at.family().evaluate(Coefficient::diffusion, {0, 1}, points, theta) * s.cwiseProduct(data->dt).asDiagonal();
     }
-    Moments out{Matrix(4, n), Matrix::Zero(4, count), first};
+    const Index half = degree + 1;
+    Moments out{Matrix(2 * half, n), Matrix::Zero(2 * half, count), first};
     for (Index i = 0; i < n; ++i) {
       const double e = move[i] - mean[i], rate = 1 / data->dt[i];
-      out.terms.col(i) << e * rate, e * rate * z[i], (e * e - variance[i]) * rate, (e * e - variance[i]) * rate * z[i];
-      for (Index j = 0; j < count; ++j) {
-        const double first_slope = -d_mean(j, i) * rate / static_cast<double>(n), second_slope = (-2 * e * d_mean(j, i) - d_variance(j, i)) * rate / static_cast<double>(n);
-        out.jacobian(0, j) += first_slope;
-        out.jacobian(1, j) += first_slope * z[i];
-        out.jacobian(2, j) += second_slope;
-        out.jacobian(3, j) += second_slope * z[i];
+      double power = 1;
+      for (Index k = 0; k < half; ++k, power *= z[i]) {
+        out.terms(k, i) = e * rate * power;
+        out.terms(half + k, i) = (e * e - variance[i]) * rate * power;
+        for (Index j = 0; j < count; ++j) {
+          out.jacobian(k, j) -= d_mean(j, i) * rate * power / static_cast<double>(n);
+          out.jacobian(half + k, j) -= (2 * e * d_mean(j, i) + d_variance(j, i)) * rate * power / static_cast<double>(n);
+        }
       }
     }
     return out;

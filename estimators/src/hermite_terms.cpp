@@ -1,20 +1,20 @@
 // Ait-Sahalia's expansion in the logarithm, with the Hermite sum carried to infinity: powers of dt with coefficients that are integrals along the segment in Lamperti's coordinate.
 #include "diffusion_terms.hpp"
-#include "dual.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numbers>
 
 namespace jko::estimators {
 namespace {
 
-constexpr int lanes = 4;  // parameters differentiated at once
-using Number = Dual<lanes>;
+constexpr Index lanes = 4;  // transitions side by side
+using Lanes = double __attribute__((vector_size(32)));
 template <std::size_t N>
-using Series = std::array<Number, N>;  // coefficients of 1, x, ..., x^{N-1}
+using Series = std::array<Lanes, N>;  // coefficients of 1, x, ..., x^{N-1}
 
 // Gauss-Legendre nodes and weights on [0, 1].
 const double root_a = std::sqrt(5 - 2 * std::sqrt(10.0 / 7)) / 3, root_b = std::sqrt(5 + 2 * std::sqrt(10.0 / 7)) / 3;
@@ -46,85 +46,150 @@ struct Weights {
   }
 };
 
+// Truncated series and the reverse of each operation: from `bar`, the derivatives of log p in the result, those in the operands are added to. References, not
+// values: functions of wide vectors have another calling convention in each instruction set.
+
 template <std::size_t N, std::size_t A, std::size_t B>
-Series<N> product(const Series<A>& a, const Series<B>& b) {
+void product(const Series<A>& a, const Series<B>& b, Series<N>& out) {
   static_assert(N <= A && N <= B);
-  Series<N> out;
   for (std::size_t k = 0; k < N; ++k) {
     out[k] = a[0] * b[k];
     for (std::size_t i = 1; i <= k; ++i) out[k] += a[i] * b[k - i];
   }
-  return out;
+}
+template <std::size_t N, std::size_t A, std::size_t B>
+void product_back(const Series<A>& a, const Series<B>& b, const Series<N>& bar, Series<A>& a_bar, Series<B>& b_bar) {
+  for (std::size_t k = 0; k < N; ++k) {
+    for (std::size_t i = 0; i <= k; ++i) {
+      a_bar[i] += bar[k] * b[k - i];
+      b_bar[k - i] += bar[k] * a[i];
+    }
+  }
 }
 
 template <std::size_t N, std::size_t A, std::size_t B>
-Series<N> quotient(const Series<A>& a, const Series<B>& b) {
+void quotient(const Series<A>& a, const Series<B>& b, Series<N>& out) {
   static_assert(N <= A && N <= B);
-  Series<N> out;
-  const Number inverse = 1.0 / b[0];
+  const Lanes inverse = 1.0 / b[0];
   for (std::size_t k = 0; k < N; ++k) {
-    Number rest = a[k];
+    Lanes rest = a[k];
     for (std::size_t j = 1; j <= k; ++j) rest -= b[j] * out[k - j];
     out[k] = rest * inverse;
   }
-  return out;
+}
+template <std::size_t N, std::size_t A, std::size_t B>
+void quotient_back(const Series<B>& b, const Series<N>& out, Series<N> bar, Series<A>& a_bar, Series<B>& b_bar) {
+  const Lanes inverse = 1.0 / b[0];
+  for (std::size_t k = N; k-- > 0;) {
+    const Lanes rest = bar[k] * inverse;
+    a_bar[k] += rest;
+    for (std::size_t j = 0; j <= k; ++j) {
+      b_bar[j] -= rest * out[k - j];
+      if (j > 0) bar[k - j] -= rest * b[j];
+    }
+  }
 }
 
 template <std::size_t N>
-Series<N - 1> slope(const Series<N>& a) {
-  Series<N - 1> out;
+void slope(const Series<N>& a, Series<N - 1>& out) {
   for (std::size_t k = 0; k + 1 < N; ++k) out[k] = static_cast<double>(k + 1) * a[k + 1];
-  return out;
+}
+template <std::size_t N>
+void slope_back(const Series<N - 1>& bar, Series<N>& a_bar) {
+  for (std::size_t k = 0; k + 1 < N; ++k) a_bar[k + 1] += static_cast<double>(k + 1) * bar[k];
 }
 
+void load(const double* from, Lanes& to) { std::memcpy(&to, from, sizeof to); }
+
 template <std::size_t N>
-Series<N> read(const std::vector<Vector>& values, const std::vector<Matrix>& derivatives, Index i, Index first, Index here) {
-  Series<N> out{};
+void read(const std::vector<Vector>& derivatives, Index i, Series<N>& out) {
   double factor = 1;
   for (std::size_t k = 0; k < N; ++k) {
     if (k > 0) factor /= static_cast<double>(k);
-    out[k].v = values[k][i] * factor;
-    for (Index j = 0; j < here; ++j) out[k].d[static_cast<std::size_t>(j)] = derivatives[k](first + j, i) * factor;
+    load(derivatives[k].data() + i, out[k]);
+    out[k] *= factor;
   }
-  return out;
 }
 
-/// lambda = -(mu^2 + d mu/dy)/2 as a series of N coefficients in x.
-template <std::size_t N>
-Series<N> potential(const Series<N + 1>& b, const Series<N + 2>& s) {
-  Series<N + 1> mu = quotient<N + 1>(b, s);
-  const Series<N + 1> bend = slope(s);
-  for (std::size_t k = 0; k <= N; ++k) mu[k] -= 0.5 * bend[k];
-  Series<N> out = product<N>(mu, mu);
-  const Series<N> along = product<N>(s, slope(mu));
-  for (std::size_t k = 0; k < N; ++k) out[k] = -0.5 * (out[k] + along[k]);
-  return out;
-}
+/// The corrections beyond the first order of dt, from lambda = -(mu^2 + d mu/dy)/2, mu = b/sigma - sigma'/2, at the middle of the segment in x.
+template <int Order>
+struct Corrections {
+  static constexpr std::size_t degree = Order == 2 ? 2 : 4;  // of lambda
+  Series<degree + 2> b, b_bar, ratio, mu, mu_bar{};
+  Series<degree + 3> s, s_bar;
+  Series<degree + 1> along, lambda, lambda_bar{};
+  Series<degree + 2> bend;
+  Series<degree> lambda_slope, one, one_bar{}, slope_bar{};
+  Series<degree - 1> one_slope, two, two_bar{}, one_slope_bar{};
 
-/// Means over the segment in x of 1/sigma, its first half, lambda/sigma and b/sigma^2.
-struct Means {
-  Number unit, unit_half, energy, gauge;
+  /// d sigma d/dx of lambda.
+  Corrections(const Jets& at, Index i) {
+    read(at.b, i, b);
+    read(at.s, i, s);
+    quotient(b, s, ratio);
+    slope(s, bend);
+    for (std::size_t k = 0; k < mu.size(); ++k) mu[k] = ratio[k] - 0.5 * bend[k];
+    product(mu, mu, lambda);
+    Series<degree + 1> mu_slope;
+    slope(mu, mu_slope);
+    product(s, mu_slope, along);
+    for (std::size_t k = 0; k < lambda.size(); ++k) lambda[k] = -0.5 * (lambda[k] + along[k]);
+    slope(lambda, lambda_slope);
+    product(s, lambda_slope, one);
+    slope(one, one_slope);
+    product(s, one_slope, two);
+  }
+
+  /// From the derivatives of log p in `one` and `two` to those in b and sigma, on top of what s_bar holds.
+  void back() {
+    product_back(s, one_slope, two_bar, s_bar, one_slope_bar);
+    slope_back(one_slope_bar, one_bar);
+    product_back(s, lambda_slope, one_bar, s_bar, slope_bar);
+    slope_back(slope_bar, lambda_bar);
+    Series<degree + 1> half, mu_slope, mu_slope_bar{};
+    for (std::size_t k = 0; k < half.size(); ++k) half[k] = -0.5 * lambda_bar[k];
+    slope(mu, mu_slope);
+    product_back(s, mu_slope, half, s_bar, mu_slope_bar);
+    slope_back(mu_slope_bar, mu_bar);
+    product_back(mu, mu, half, mu_bar, mu_bar);
+    Series<degree + 2> bend_bar;
+    for (std::size_t k = 0; k < mu.size(); ++k) bend_bar[k] = -0.5 * mu_bar[k];
+    slope_back(bend_bar, s_bar);
+    quotient_back(s, ratio, mu_bar, b_bar, s_bar);
+  }
 };
 
-/// One node's part in the means, with lambda/sigma = -(b^2 u^3 - 2 b s' u^2 + s'^2 u/4 + b' u - s''/2)/2, u = 1/s, differentiated by hand.
-void add_node(const Jets& at, Index i, Index first, Index here, double whole, double half, Means& out) {
-  const double b = at.b[0][i], b1 = at.b[1][i], s1 = at.s[1][i], s2 = at.s[2][i], u = 1 / at.s[0][i], u2 = u * u, u3 = u2 * u;
-  out.unit.v += whole * u;
-  out.unit_half.v += half * u;
-  out.energy.v -= 0.5 * whole * (b * b * u3 - 2 * b * s1 * u2 + 0.25 * s1 * s1 * u + b1 * u - 0.5 * s2);
-  out.gauge.v += whole * b * u2;
-  const double by_b = -whole * (b * u3 - s1 * u2), by_b1 = -0.5 * whole * u, by_s = -0.5 * whole * (-3 * b * b * u3 * u + 4 * b * s1 * u3 - (0.25 * s1 * s1 + b1) * u2);
-  const double by_s1 = whole * (b * u2 - 0.25 * s1 * u), by_s2 = 0.25 * whole;
-  const Index count = at.db[0].rows(), begin = i * count + first;
-  const double *db = at.db[0].data() + begin, *db1 = at.db[1].data() + begin, *ds = at.ds[0].data() + begin, *ds1 = at.ds[1].data() + begin, *ds2 = at.ds[2].data() + begin;
-  for (Index j = 0; j < here; ++j) {
-    const auto k = static_cast<std::size_t>(j);
-    out.unit.d[k] -= whole * u2 * ds[j];
-    out.unit_half.d[k] -= half * u2 * ds[j];
-    out.energy.d[k] += by_b * db[j] + by_b1 * db1[j] + by_s * ds[j] + by_s1 * ds1[j] + by_s2 * ds2[j];
-    out.gauge.d[k] += whole * u2 * (db[j] - 2 * b * u * ds[j]);
+/// By each input (b, sigma and derivatives at a node) of a group of lanes: log p's derivative in it, and where the input's own derivatives in theta lie.
+struct Inputs {
+  std::vector<Lanes> weight;
+  std::vector<const double*> from;  // P x (transitions of the block)
+  void add(const Lanes& by_input, const Matrix& derivative) {
+    weight.push_back(by_input);
+    from.push_back(derivative.data());
   }
-}
+  /// scores(:, i + l) = sum over the inputs, for l < here.
+  template <int Fixed>
+  void collect(Index parameters, Index i, Index here, double* scores) const {
+    const Index count = Fixed > 0 ? Fixed : parameters;
+    for (Index l = 0; l < here; ++l, scores += count) {
+      std::array<double, Fixed> sum{};
+      for (std::size_t k = 0; k < from.size(); ++k) {
+        const double w = weight[k][l];
+        const double* const d = from[k] + (i + l) * count;
+        for (Index j = 0; j < count; ++j) (Fixed > 0 ? sum[static_cast<std::size_t>(j)] : scores[j]) += w * d[j];
+      }
+      for (std::size_t j = 0; j < sum.size(); ++j) scores[j] = sum[j];
+    }
+  }
+  void collect(Index parameters, Index i, Index here, double* scores) const {
+    switch (parameters) {
+      case 2: return collect<2>(parameters, i, here, scores);
+      case 3: return collect<3>(parameters, i, here, scores);
+      case 4: return collect<4>(parameters, i, here, scores);
+      default: return collect<0>(parameters, i, here, scores);
+    }
+  }
+};
 
 template <int Order>
 Terms terms_of_order(const Transitions& data, const Diffusion& diffusion) {
@@ -132,47 +197,110 @@ Terms terms_of_order(const Transitions& data, const Diffusion& diffusion) {
   const Index n = data.size(), count = diffusion.parameters().size();
   constexpr int degree = Order == 1 ? 0 : (Order == 2 ? 2 : 4);  // of lambda at the middle
   Terms out(count, n);
+  out.scores.setZero();
   in_blocks(n, [&](Index start, Index size) {
-    const Vector from = data.from.segment(start, size), next = data.next.segment(start, size);
+    // Whole groups of lanes: the last transition fills what is left.
+    const auto padded = [&](const Vector& all) {
+      Vector block = Vector::Constant((size + lanes - 1) / lanes * lanes, all[start + size - 1]);
+      block.head(size) = all.segment(start, size);
+      return block;
+    };
+    const Vector from = padded(data.from), next = padded(data.next), times = padded(data.dt);
     std::vector<Jets> at;
     for (std::size_t q = 0; q < 5; ++q) {
       const int extra = q == middle ? degree : 0;
       at.emplace_back(diffusion, from + nodes[q] * (next - from), 1 + extra, 2 + extra);
     }
     const Jets end(diffusion, next, -1, 0), begin(diffusion, from, -1, 0);
-    for (Index first = 0; first < count; first += lanes) {
-      const Index here = std::min<Index>(lanes, count - first);
-      for (Index i = 0; i < size; ++i) {
-        const double dt = data.dt[start + i], h = next[i] - from[i];
-        Means mean;
-        for (std::size_t q = 0; q < 5; ++q) add_node(at[q], i, first, here, weights.whole[q], weights.half[q], mean);
-        const Number d = h * mean.unit;
-        Number sigma_end = end.s[0][i], sigma_begin = begin.s[0][i];
-        for (Index j = 0; j < here; ++j) {
-          sigma_end.d[static_cast<std::size_t>(j)] = end.ds[0](first + j, i);
-          sigma_begin.d[static_cast<std::size_t>(j)] = begin.ds[0](first + j, i);
+    Inputs inputs;
+    for (Index i = 0; i < size; i += lanes) {
+      Lanes x, h, dt, sigma_begin, sigma_end;
+      load(from.data() + i, x);
+      load(next.data() + i, h);
+      load(times.data() + i, dt);
+      load(begin.s[0].data() + i, sigma_begin);
+      load(end.s[0].data() + i, sigma_end);
+      h -= x;
+      // Means over the segment in x of 1/sigma, its first half, lambda/sigma and b/sigma^2, where lambda/sigma = -(b^2 u^3 - 2 b s' u^2 + s'^2 u/4 + b' u - s''/2)/2, u = 1/s.
+      Lanes unit{}, unit_half{}, energy{}, gauge{};
+      std::array<std::array<Lanes, 5>, 5> input;  // b, b', s', s'', u
+      for (std::size_t q = 0; q < 5; ++q) {
+        auto& [b, b1, s1, s2, u] = input[q];
+        load(at[q].b[0].data() + i, b);
+        load(at[q].b[1].data() + i, b1);
+        load(at[q].s[0].data() + i, u);
+        load(at[q].s[1].data() + i, s1);
+        load(at[q].s[2].data() + i, s2);
+        u = 1.0 / u;
+        const double whole = weights.whole[q];
+        unit += whole * u;
+        unit_half += weights.half[q] * u;
+        energy -= 0.5 * whole * ((b * b * u * u - 2.0 * b * s1 * u + 0.25 * s1 * s1 + b1) * u - 0.5 * s2);
+        gauge += whole * b * u * u;
+      }
+      const Lanes d = h * unit;
+      // S' - S - log sigma(x') = int b/sigma^2 - (log sigma(x') - log sigma(x))/2 - log sigma(x').
+      Lanes value = h * gauge + dt * energy / unit - 0.5 / dt * d * d;
+      const Lanes by_gauge = h, by_energy = dt / unit;
+      Lanes by_d = -d / dt, by_unit_half{}, by_unit = -by_energy * energy / unit;
+      inputs.weight.clear();
+      inputs.from.clear();
+      if constexpr (Order >= 2) {
+        Corrections<Order> c(at[middle], i);
+        for (Lanes& v : c.b_bar) v = Lanes{};
+        for (Lanes& v : c.s_bar) v = Lanes{};
+        Lanes second = c.two[0] * (1.0 / 6);  // int s (1-s) lambda_yy, at the middle
+        c.two_bar[0] = dt * dt * (1.0 / 12);
+        if constexpr (Order == 3) {
+          Series<2> two_slope, three, three_bar{}, two_slope_bar{};
+          Series<1> three_slope, four, four_bar{}, three_slope_bar{};
+          slope(c.two, two_slope);
+          product(c.s, two_slope, three);
+          slope(three, three_slope);
+          product(c.s, three_slope, four);
+          const Lanes ratio = unit_half / unit, shift = d * (0.5 - ratio), half = 0.5 * dt * dt, cube = dt * dt * dt * (1.0 / 6);  // shift: from the middle in x to that in y
+          second += shift * three[0] * (1.0 / 6) + d * d * four[0] * (1.0 / 240);
+          value += cube * (four[0] * (1.0 / 40) + 0.25 * c.one[0] * c.one[0]);
+          const Lanes by_shift = half * three[0] * (1.0 / 6);
+          by_d += by_shift * (0.5 - ratio) + half * d * four[0] * (1.0 / 120);
+          by_unit_half -= by_shift * d / unit;
+          by_unit += by_shift * d * ratio / unit;
+          three_bar[0] = half * shift * (1.0 / 6);
+          four_bar[0] = half * d * d * (1.0 / 240) + cube * (1.0 / 40);
+          c.one_bar[0] = cube * 0.5 * c.one[0];
+          product_back(c.s, three_slope, four_bar, c.s_bar, three_slope_bar);
+          slope_back(three_slope_bar, three_bar);
+          product_back(c.s, two_slope, three_bar, c.s_bar, two_slope_bar);
+          slope_back(two_slope_bar, c.two_bar);
         }
-        // S' - S - log sigma(x') = int b/sigma^2 - (log sigma(x') - log sigma(x))/2 - log sigma(x').
-        Number value = h * mean.gauge + 0.5 * log(sigma_begin) - 1.5 * log(sigma_end) + dt * mean.energy / mean.unit - (0.5 / dt) * d * d;
-        value.v -= 0.5 * std::log(2 * std::numbers::pi * dt);
-        if constexpr (Order >= 2) {
-          const auto sigma = read<degree + 3>(at[middle].s, at[middle].ds, i, first, here);
-          const auto lambda = potential<degree + 1>(read<degree + 2>(at[middle].b, at[middle].db, i, first, here), sigma);
-          const auto one = product<degree>(sigma, slope(lambda));
-          const auto two = product<degree - 1>(sigma, slope(one));
-          Number second = two[0] * (1.0 / 6);  // int s (1-s) lambda_yy, at the middle
-          if constexpr (Order == 3) {
-            const auto three = product<degree - 2>(sigma, slope(two));
-            const auto four = product<degree - 3>(sigma, slope(three));
-            const Number shift = d * (0.5 - mean.unit_half / mean.unit);  // from the middle in x to that in y
-            second += shift * three[0] * (1.0 / 6) + d * d * four[0] * (1.0 / 240);
-            value += dt * dt * dt / 6 * (four[0] * (1.0 / 40) + 0.25 * one[0] * one[0]);
-          }
-          value += 0.5 * dt * dt * second;
+        value += 0.5 * dt * dt * second;
+        c.back();
+        double factor = 1;
+        for (std::size_t k = 0; k < c.s_bar.size(); ++k) {
+          if (k > 0) factor /= static_cast<double>(k);
+          if (k < c.b_bar.size()) inputs.add(c.b_bar[k] * factor, at[middle].db[k]);
+          inputs.add(c.s_bar[k] * factor, at[middle].ds[k]);
         }
-        const Index t = start + i;
-        out.log_density[t] = sigma_begin.v > 0 ? value.v : -std::numeric_limits<double>::infinity();
-        for (Index j = 0; j < here; ++j) out.scores(first + j, t) = value.d[static_cast<std::size_t>(j)];
+      }
+      by_unit += by_d * h;
+      for (std::size_t q = 0; q < 5; ++q) {
+        const auto& [b, b1, s1, s2, u] = input[q];
+        const double whole = weights.whole[q];
+        const Lanes weight = whole * by_energy, u2 = u * u, bu = b * u;
+        inputs.add(whole * by_gauge * u2 - weight * (bu - s1) * u2, at[q].db[0]);
+        inputs.add(-0.5 * weight * u, at[q].db[1]);
+        inputs.add(-u2 * (whole * by_unit + weights.half[q] * by_unit_half + 2.0 * whole * by_gauge * bu) +
+                0.5 * weight * (3.0 * bu * bu - 4.0 * bu * s1 + 0.25 * s1 * s1 + b1) * u2, at[q].ds[0]);
+        inputs.add(weight * (bu - 0.25 * s1) * u, at[q].ds[1]);
+        inputs.add(0.25 * weight, at[q].ds[2]);
+      }
+      inputs.add(0.5 / sigma_begin, begin.ds[0]);
+      inputs.add(-1.5 / sigma_end, end.ds[0]);
+      const Index here = std::min(lanes, size - i);
+      inputs.collect(count, i, here, out.scores.data() + (start + i) * count);
+      for (Index l = 0; l < here; ++l) {
+        const double constants = 0.5 * std::log(sigma_begin[l]) - 1.5 * std::log(sigma_end[l]) - 0.5 * std::log(2 * std::numbers::pi * dt[l]);
+        out.log_density[start + i + l] = sigma_begin[l] > 0 ? value[l] + constants : -std::numeric_limits<double>::infinity();
       }
     }
   });

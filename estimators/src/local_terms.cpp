@@ -42,20 +42,20 @@ Dual<3> elerian(double x, double next, double dt, const Dual<3>& b, const Dual<3
 Jets::Jets(const Diffusion& diffusion, const ConstVectorRef& x, int drift_order, int diffusion_order) {
   using Coefficient = DiffusionFamily::Coefficient;
   const DiffusionFamily& family = diffusion.family();
-  const Matrix points = x.transpose();
   const Vector& theta = diffusion.parameters();
-  for (int k = 0; k <= drift_order; ++k) {
-    b.emplace_back(family.evaluate(Coefficient::drift, {k, 0}, points, theta).row(0).transpose());
-    db.push_back(family.evaluate(Coefficient::drift, {k, 1}, points, theta));
-  }
-  for (int k = 0; k <= diffusion_order; ++k) {
-    if (k > 0 && family.constant_diffusion()) {
-      s.emplace_back(Vector::Zero(x.size()));
-      ds.emplace_back(Matrix::Zero(theta.size(), x.size()));
-      continue;
+  const auto size = [&](std::vector<Vector>& value, std::vector<Matrix>& gradient, int orders) {
+    for (int k = 0; k < orders; ++k) {
+      value.emplace_back(x.size());
+      gradient.emplace_back(theta.size(), x.size());
     }
-    s.emplace_back(family.evaluate(Coefficient::diffusion, {k, 0}, points, theta).row(0).transpose());
-    ds.push_back(family.evaluate(Coefficient::diffusion, {k, 1}, points, theta));
+  };
+  size(b, db, drift_order + 1);
+  if (drift_order >= 0) family.jet(Coefficient::drift, x, theta, b, db);
+  size(s, ds, family.constant_diffusion() ? 1 : diffusion_order + 1);
+  family.jet(Coefficient::diffusion, x, theta, s, ds);
+  for (int k = static_cast<int>(s.size()); k <= diffusion_order; ++k) {
+    s.emplace_back(Vector::Zero(x.size()));
+    ds.emplace_back(Matrix::Zero(theta.size(), x.size()));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <jko/estimators/conditional_moments.hpp>
 #include <jko/estimators/diffusion_likelihood.hpp>
 
+#include "eigenfunctions.hpp"
 #include "estimating_equations.hpp"
 #include "maximise.hpp"
 #include "transitions.hpp"
@@ -25,7 +26,30 @@ std::vector<bool> in_drift(const Diffusion& diffusion, const Vector& x) {
   return out;
 }
 
+/// With eigenfunctions in the place of powers.
+EquationValue evaluate_eigen(const Vector& x, const Vector& move, const Vector& dt, const Diffusion& diffusion, int degree, bool with_terms) {
+  const Index n = x.size(), count = diffusion.parameters().size();
+  EquationValue out{Vector::Zero(count), Matrix::Zero(count, count), Matrix::Zero(count, count), with_terms ? Matrix(count, n) : Matrix()};
+  const EigenMartingale m = eigen_martingale(diffusion, x, x + move, dt, degree);
+  for (Index i = 0; i < n; ++i) {
+    const Matrix v = m.ok ? Matrix(m.variance.col(i).reshaped(degree, degree)) : Matrix::Zero(degree, degree);
+    const Eigen::LDLT<Matrix> factor(v);
+    if (!m.ok || factor.info() != Eigen::Success || !factor.isPositive() || !(factor.vectorD().minCoeff() > 0)) {
+      out.value.setConstant(std::numeric_limits<double>::quiet_NaN());
+      return out;
+    }
+    const Matrix slope = m.slope.col(i).reshaped(degree, count), a = factor.solve(slope).transpose();
+    const Vector term = a * m.value.col(i);
+    out.value += term;
+    out.sensitivity.noalias() += a * slope;
+    out.variance.noalias() += a * v * a.transpose();
+    if (with_terms) out.terms.col(i) = term;
+  }
+  return out;
+}
+
 EquationValue evaluate(const Vector& x, const Vector& move, const Vector& dt, const Diffusion& diffusion, const MartingaleOptions& options, bool with_terms) {
+  if (options.kind == MartingaleKind::eigenfunctions) return evaluate_eigen(x, move, dt, diffusion, options.degree, with_terms);
   const Index n = x.size(), count = diffusion.parameters().size();
   const int k = options.kind == MartingaleKind::optimal ? options.degree : 2;
   const ConditionalMoments m = conditional_moments(diffusion, x, dt, 2 * k);
@@ -96,7 +120,6 @@ Fit fit_martingale(const Panel& panel, const Diffusion& start, const MartingaleO
   const Transitions data(panel);
   start.check_values("fit_martingale", data.x);
   const Vector x = data.from, move = data.next - x;
-  if (!has_closed_moments(start, x)) (void)conditional_moments(start, x, data.dt, 1);  // says why
   Fit out = prepared_fit(start.family().describe(), start.parameter_list(), options.fit);
   const Fit euler = fit(panel, start, Transition::euler, options.fit);
   out.iterations = euler.iterations;
@@ -105,6 +128,7 @@ Fit fit_martingale(const Panel& panel, const Diffusion& start, const MartingaleO
   switch (options.kind) {
     case MartingaleKind::linear: out.estimator = "linear martingale estimating function"; break;
     case MartingaleKind::quadratic: out.estimator = "quadratic martingale estimating function"; break;
+    case MartingaleKind::eigenfunctions: out.estimator = "optimal estimating function of " + std::to_string(options.degree) + " eigenfunctions"; break;
     case MartingaleKind::optimal: out.estimator = "optimal martingale estimating function of degree " + std::to_string(options.degree); break;
   }
   out.theorem = "unbiased estimating equation at fixed dt, n -> infinity (ergodic)";

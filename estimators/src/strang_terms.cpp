@@ -2,6 +2,7 @@
 #include "diffusion_terms.hpp"
 #include "phi_functions.hpp"
 #include "spectral_function.hpp"
+#include "unit_drift.hpp"
 
 #include <jko/core/error.hpp>
 
@@ -99,6 +100,25 @@ Linear linear_part(const Drift& drift) {
   return out;
 }
 
+/// mu of Y = int dx/sigma.
+class LampertiDrift final : public Drift {
+ public:
+  explicit LampertiDrift(const UnitDrift& unit) : unit_(unit) {}
+  [[nodiscard]] Index dimension() const override { return 1; }
+  [[nodiscard]] Index count() const override { return unit_.count(); }
+  [[nodiscard]] Matrix operator()(Derivative which, const ConstMatrixRef& points) const override {
+    // The derivatives at the same points are asked for one after another.
+    if (points_.cols() != points.cols() || points_ != points) points_ = points, jet_ = unit_.at_y(points.row(0).transpose());
+    const auto k = static_cast<std::size_t>(which.x);
+    return which.theta > 0 ? jet_.by_theta[k] : Matrix(jet_.value[k].transpose());
+  }
+
+ private:
+  const UnitDrift& unit_;
+  mutable Matrix points_;
+  mutable UnitDrift::Jet jet_;
+};
+
 /// Points under x' = N(x) with their derivatives in theta, and for a backward flow the logarithm of the Jacobian.
 struct Flowed {
   Matrix x, d_x;        // d x n, (d p) x n
@@ -107,9 +127,10 @@ struct Flowed {
 };
 
 /// Classical Runge-Kutta steps of the flow with its variational equations: the derivatives are exactly those of the discrete flow. time: signed, one a column.
-Flowed flow(const Drift& drift, const Linear& linear, const ConstMatrixRef& start, const ConstVectorRef& time, int substeps, bool with_jacobian) {
+/// d_start: the start's own derivatives in theta.
+Flowed flow(const Drift& drift, const Linear& linear, const ConstMatrixRef& start, const Matrix& d_start, const ConstVectorRef& time, int substeps, bool with_jacobian) {
   const Index d = drift.dimension(), p = drift.count(), n = start.cols();
-  Flowed out{start, Matrix::Zero(d * p, n), Matrix::Zero(1, n), Matrix::Zero(p, n)};
+  Flowed out{start, d_start, Matrix::Zero(1, n), Matrix::Zero(p, n)};
   const auto rate = [&](const Flowed& at) {
     Flowed k{drift({0, 0}, at.x), drift({0, 1}, at.x), Matrix::Zero(1, n), Matrix::Zero(p, n)};
     const Matrix slope = drift({1, 0}, at.x);
@@ -192,10 +213,10 @@ struct LinearStep {
   }
 };
 
-/// from, next: d x n. noise: sigma^2 with its derivatives in the full parameter vector, whose first entries are those of the drift.
-void add_terms(const Drift& drift, const Linear& linear, const Matrix& from, const Matrix& next, const Vector& dt, double noise, const Vector& d_noise, int substeps, Index first, Terms& out) {
+/// from, next: d x n, with their derivatives in theta. noise: sigma^2 with its derivatives in the full parameter vector, whose first entries are those of the drift.
+void add_terms(const Drift& drift, const Linear& linear, const Matrix& from, const Matrix& next, const Matrix& d_from, const Matrix& d_next, const Vector& dt, double noise, const Vector& d_noise, int substeps, Index first, Terms& out) {
   const Index d = drift.dimension(), p = drift.count(), count = d_noise.size(), n = dt.size();
-  const Flowed begin = flow(drift, linear, from, 0.5 * dt, substeps, false), end = flow(drift, linear, next, -0.5 * dt, substeps, true);
+  const Flowed begin = flow(drift, linear, from, d_from, 0.5 * dt, substeps, false), end = flow(drift, linear, next, d_next, -0.5 * dt, substeps, true);
   double known = -1;
   std::optional<LinearStep> step;
   Eigen::LLT<Matrix> factor;
@@ -238,10 +259,37 @@ int substeps_of(int level) { return 2 << level; }
 
 }  // namespace
 
-Terms strang_terms(const Transitions& data, const Diffusion& diffusion, int level) {
-  if (!diffusion.family().constant_diffusion()) {
-    throw DomainError(fmt::format("log_likelihood: Strang splitting needs a constant sigma, but the model is {}; use fokker-planck or hermite-2", diffusion.family().describe()));
+namespace {
+
+/// For Y = int dx/sigma, of unit diffusion: log p(x' | x) = log p(y' | y) - log sigma(x').
+Terms lamperti_strang_terms(const Transitions& data, const Diffusion& diffusion, int level) {
+  Terms out(diffusion.parameters().size(), data.size());
+  const double low = data.x.minCoeff(), high = data.x.maxCoeff(), root = std::sqrt(data.dt.maxCoeff());
+  // The flows leave the data's range by some of their own; what leaves this one is inadmissible.
+  const LampertiMap map(diffusion, low, high, 0);
+  const UnitDrift unit(diffusion, low, high, 5 * root + (map.ok() ? map.last() - map.first() : 0));
+  if (!unit.ok()) {
+    out.log_density.setConstant(-infinity);
+    out.scores.setZero();
+    return out;
   }
+  const LampertiDrift drift(unit);
+  const Linear linear = linear_part(drift);
+  const Vector none = Vector::Zero(out.scores.rows());
+  in_blocks(data.size(), [&](Index first, Index size) {
+    const Vector from = data.from.segment(first, size), next = data.next.segment(first, size);
+    add_terms(drift, linear, unit.forward(from).transpose(), unit.forward(next).transpose(), unit.d_forward(from), unit.d_forward(next), data.dt.segment(first, size), 1, none, substeps_of(level), first, out);
+    const Jets sigma(diffusion, next, -1, 0);
+    out.log_density.segment(first, size).array() -= sigma.s[0].array().log();
+    out.scores.middleCols(first, size) -= sigma.ds[0] * sigma.s[0].cwiseInverse().asDiagonal();
+  });
+  return out;
+}
+
+}  // namespace
+
+Terms strang_terms(const Transitions& data, const Diffusion& diffusion, int level) {
+  if (!diffusion.family().constant_diffusion()) return lamperti_strang_terms(data, diffusion, level);
   const ScalarDrift drift(diffusion);
   const Linear linear = linear_part(drift);
   const Matrix origin = Matrix::Constant(1, 1, linear.r[0]);
@@ -250,7 +298,8 @@ Terms strang_terms(const Transitions& data, const Diffusion& diffusion, int leve
   const Vector d_sigma = diffusion.family().evaluate(Coefficient::diffusion, {0, 1}, origin, diffusion.parameters()).col(0);
   Terms out(diffusion.parameters().size(), data.size());
   in_blocks(data.size(), [&](Index first, Index size) {
-    add_terms(drift, linear, data.from.segment(first, size).transpose(), data.next.segment(first, size).transpose(), data.dt.segment(first, size), sigma * sigma, 2 * sigma * d_sigma, substeps_of(level), first, out);
+    const Matrix still = Matrix::Zero(diffusion.parameters().size(), size);
+    add_terms(drift, linear, data.from.segment(first, size).transpose(), data.next.segment(first, size).transpose(), still, still, data.dt.segment(first, size), sigma * sigma, 2 * sigma * d_sigma, substeps_of(level), first, out);
   });
   return out;
 }
@@ -267,7 +316,8 @@ Terms strang_terms(const Panel& panel, const Model& model, int level) {
   for (const Path& path : panel) {
     const Vector dt = path.times.tail(path.transitions()) - path.times.head(path.transitions());
     in_blocks(path.transitions(), [&](Index first, Index size) {
-      add_terms(drift, linear, path.values.middleCols(first, size), path.values.middleCols(first + 1, size), dt.segment(first, size), 2 / model.beta(), d_noise, substeps_of(level), at + first, out);
+      const Matrix still = Matrix::Zero(model.dimension() * model.theta().size(), size);
+      add_terms(drift, linear, path.values.middleCols(first, size), path.values.middleCols(first + 1, size), still, still, dt.segment(first, size), 2 / model.beta(), d_noise, substeps_of(level), at + first, out);
     });
     at += path.transitions();
   }

@@ -123,7 +123,7 @@ TEST_CASE("transition and generator moments: Jacobians, and the closed forms the
   for (const auto& [at_truth, panel] : {std::pair{Diffusion(diffusion_family("vasicek"), Vector{{1.1, 0.3, 0.9}}), Panel{path}},
                                          std::pair{Diffusion(diffusion_family("ckls"), Vector{{0.8, -0.5, 0.4, 0.7}}), Panel{Path{path.times, path.values.array().exp().matrix()}}}}) {
     const Diffusion& diffusion = at_truth;  // clang 14 captures no structured binding
-    for (const MomentFunction& f : {transition_moments(panel, diffusion), generator_moments(panel, diffusion, 4)}) {
+    for (const MomentFunction& f : {transition_moments(panel, diffusion, diffusion.family().constant_diffusion() ? TransitionMoments::exact : TransitionMoments::euler), generator_moments(panel, diffusion, 4)}) {
       const Moments at = f(diffusion.parameters());
       for (Index j = 0; j < diffusion.parameters().size(); ++j) {
         const auto moved = [&](double s) {

@@ -28,11 +28,12 @@ DensityExtrapolation extrapolate(const GridDensity& coarse, const GridDensity& f
 namespace {
 
 /// A flow that is run piece by piece; only its last state is kept.
+template <class Step>
 class Piecewise {
  public:
-  Piecewise(EntropicStep step, const GridDensity& start, FlowOptions options) : step_(std::move(step)), options_(std::move(options)) {
+  Piecewise(Step step, const GridDensity& start, FlowOptions options) : step_(std::move(step)), options_(std::move(options)) {
     options_.keep_every = std::numeric_limits<int>::max();
-    state_ = Flow<EntropicStep>(step_, start, options_).checkpoint();
+    state_ = Flow<Step>(step_, start, options_).checkpoint();
   }
   [[nodiscard]] const FlowState<GridDensity>& state() const { return state_.current; }
 
@@ -40,7 +41,7 @@ class Piecewise {
   Status run(int steps, std::vector<FlowRecord>& records, Observer* observer) {
     options_.steps = state_.current.k + steps;
     state_.so_far = {};
-    Flow<EntropicStep> flow(step_, std::move(state_), options_);
+    Flow<Step> flow(step_, std::move(state_), options_);
     const auto result = flow.run(observer);
     records.insert(records.end(), result.records.begin(), result.records.end());
     state_ = flow.checkpoint();
@@ -48,26 +49,34 @@ class Piecewise {
   }
 
  private:
-  EntropicStep step_;
+  Step step_;
   FlowOptions options_;
   FlowCheckpoint<GridDensity> state_;
 };
 
+/// The step that both flows take: with one epsilon, and without certificates, which would not be the result's.
+EntropicStep shared_step(const EntropicStep& step, const GridDensity& start) {
+  EntropicStepOptions same = step.options();
+  if (same.epsilon == 0) same.epsilon = chosen_epsilon(start, same.bias_target);
+  same.certificate = EntropicCertificate::none;
+  return EntropicStep(step.energy(), same);
+}
+BackAndForthStep shared_step(const BackAndForthStep& step, const GridDensity&) { return BackAndForthStep(step.energy(), step.options()); }
+FiniteVolumeStep shared_step(const FiniteVolumeStep& step, const GridDensity&) { return FiniteVolumeStep(step.energy(), step.options()); }
+
 }  // namespace
 
-ExtrapolatedFlow extrapolated_flow(const EntropicStep& step, const GridDensity& start, const FlowOptions& options, Observer* observer) {
+template <class Step>
+ExtrapolatedFlow extrapolated_flow(const Step& step, const GridDensity& start, const FlowOptions& options, Observer* observer) {
   options.validate();
   if (options.scheme != Scheme::jko || options.adaptive || options.sensitivity == Sensitivity::per_step || options.parameters_at) {
     throw DomainError("extrapolated_flow: only the scheme jko with fixed steps and parameters can be extrapolated");
   }
   if (start.dimension() == 0) throw DomainError("extrapolated_flow: the start is empty");
-  EntropicStepOptions same = step.options();
-  if (same.epsilon == 0) same.epsilon = chosen_epsilon(start, same.bias_target);
-  same.certificate = EntropicCertificate::none;
   FlowOptions halved = options;
   halved.h *= 0.5;
-  const EntropicStep fixed(step.energy(), same);
-  Piecewise coarse(fixed, start, options), fine(EntropicStep(step.energy(), same), start, halved);
+  const Step fixed = shared_step(step, start);
+  Piecewise<Step> coarse(fixed, start, options), fine(shared_step(step, start), start, halved);  // steps keep the state of their last advance: one each
   ExtrapolatedFlow out;
   out.result.status = Status::converged;
   out.result.states.push_back(coarse.state());
@@ -120,5 +129,9 @@ ExtrapolatedFlow extrapolated_flow(const EntropicStep& step, const GridDensity& 
   }
   return out;
 }
+
+template ExtrapolatedFlow extrapolated_flow<BackAndForthStep>(const BackAndForthStep&, const GridDensity&, const FlowOptions&, Observer*);
+template ExtrapolatedFlow extrapolated_flow<EntropicStep>(const EntropicStep&, const GridDensity&, const FlowOptions&, Observer*);
+template ExtrapolatedFlow extrapolated_flow<FiniteVolumeStep>(const FiniteVolumeStep&, const GridDensity&, const FlowOptions&, Observer*);
 
 }  // namespace jko

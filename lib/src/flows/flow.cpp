@@ -1,6 +1,7 @@
 #include <jko/flows/flow.hpp>
 
 #include <jko/core/check.hpp>
+#include <jko/energies/grid_energy.hpp>
 #include <jko/steps/affine_step.hpp>
 #include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
@@ -8,12 +9,15 @@
 #include <jko/steps/gaussian_step.hpp>
 #include <jko/steps/particle_step.hpp>
 #include <jko/steps/quantile_step.hpp>
+#include <jko/transport/flux_bound.hpp>
+#include <jko/transport/grid_geodesic.hpp>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 
 namespace jko {
@@ -31,9 +35,11 @@ double min_density(const GridDensity& measure) {
   return least;
 }
 
-/// Measures that have geodesics may use every scheme; for the others a step reports how far it moved.
+/// Measures that have geodesics may use every scheme; grid densities where the step's own optimality condition gives the geodesic's potential.
 template <class Measure>
 concept Geodesic = requires(const Measure& m) { geodesic(m, m, 1.0); };
+template <class Step>
+concept ExactOnGrids = std::is_same_v<Step, BackAndForthStep> || std::is_same_v<Step, EntropicStep>;
 
 /// Steps that differentiate their last advance(); a flow of the others carries no sensitivities.
 template <class Step>
@@ -44,10 +50,11 @@ bool is_measure(const GridDensity& measure) { return measure.dimension() > 0; }
 bool is_measure(const Particles&) { return true; }
 bool is_measure(const QuantileFunction& measure) { return measure.is_monotone(); }
 
-/// W2, or for labelled particles the metric their step is exact for.
+/// W2, for labelled particles the metric their step is exact for, for grid densities an upper bound of W2.
 template <class Measure>
 double distance(const Measure& a, const Measure& b) { return w2(a, b); }
 double distance(const Particles& a, const Particles& b) { return label_distance(a, b); }
+double distance(const GridDensity& a, const GridDensity& b) { return flux_bound(a, b).value; }
 
 /// Time step dependent extrapolation of BDF2.
 struct Bdf2 {
@@ -87,6 +94,35 @@ struct SchemeStep {
   Matrix tangent;
 };
 
+/// BDF2 and VIM between grid densities: the potential from the energy's first variation, the extrapolation along it.
+template <ExactOnGrids Step>
+StepResult<GridDensity> grid_scheme_step(Step& step, Scheme scheme, const FlowState<GridDensity>& current, const FlowState<GridDensity>* previous, double h, double h_previous, const Vector& guess) {
+  const GridGeodesicOptions options{.threads = step.options().threads};
+  const GridEnergy energy(step.energy(), current.measure.grid_ptr());
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  if (scheme == Scheme::bdf2) {
+    const Bdf2 weights(h, h_previous);
+    // The first step was JKO's, whose potential is exact.
+    const Vector potential = previous->k == 0 ? jko_potential(energy, current.measure, h_previous) : bdf2_potential(energy, previous->measure, current.measure, h_previous, options.threads);
+    const auto point = grid_geodesic(previous->measure, current.measure, potential, weights.s, options);
+    StepResult<GridDensity> out;
+    out.status = point.status;
+    if (!is_success(point.status)) return out;
+    out = advance(step, point.density, weights.tau, guess);
+    if (is_success(out.status)) out.w2_moved = displacement_norm(out.measure, bdf2_potential(energy, current.measure, out.measure, h, options.threads));
+    return out;
+  }
+  auto out = advance(step, current.measure, 0.5 * h, guess.size() > 0 ? Vector(0.5 * (current.measure.coordinates() + guess)) : Vector());
+  if (!is_success(out.status)) return out;
+  auto end = grid_geodesic(current.measure, out.measure, jko_potential(energy, out.measure, 0.5 * h), 2, options);
+  out.status = end.status;
+  out.measure = std::move(end.density);
+  out.energy = step.energy_value(out.measure);
+  out.w2_moved *= 2;  // a geodesic as long as no mass folds
+  out.w2_bound = out.objective = nan;
+  return out;
+}
+
 /// Columns of a tangent widened with zeros, so that tangents of different times can be combined.
 Matrix widened(const Matrix& tangent, Index rows, Index columns) {
   Matrix wide = Matrix::Zero(rows, columns);
@@ -108,6 +144,8 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
       if constexpr (Differentiable<Step>) {
         if (parameter_tangent) out.tangent = step.tangent(from_tangent, *parameter_tangent);
       }
+    } else if constexpr (ExactOnGrids<Step>) {
+      out.result = grid_scheme_step(step, scheme, current, previous, h, h_previous, guess);
     } else if constexpr (!Geodesic<typename Step::Measure>) {
       throw Error("flow: the scheme needs geodesics");  // refused by the constructor
     } else if (scheme == Scheme::bdf2) {
@@ -140,8 +178,8 @@ SchemeStep<Step> scheme_step(Step& step, Scheme scheme, const FlowState<typename
       if (!plain && is_success(out.result.status)) out.result.w2_moved = distance(current.measure, out.result.measure);
     }
   } catch (const DomainError&) {
-    // Inputs were checked before the flow began: what is left is an extrapolation that is no measure.
-    if (scheme == Scheme::jko) throw;
+    // Inputs were checked before the flow began: what is left is an extrapolation that is no measure (on grids it has a status of its own).
+    if (scheme == Scheme::jko || !Geodesic<typename Step::Measure>) throw;
     out.result.status = Status::order_lost;
   }
   return out;
@@ -181,25 +219,46 @@ void FlowOptions::validate() const {
 
 namespace {
 
-/// Grid densities have no geodesics here: BDF2 and VIM extrapolate along them, adaptive steps need W2 between any two.
+/// What the step and its measure cannot do.
 template <class Step>
-void check_scheme(const FlowOptions& options) {
+void check_scheme(const Step& step, const FlowOptions& options) {
   using Measure = typename Step::Measure;
   options.validate();
   if constexpr (!Differentiable<Step>) {
     if (options.sensitivity != Sensitivity::none) throw DomainError("flow: the step is not differentiated, so sensitivities and bands need another one (entropic on grids)");
   }
   if constexpr (!Geodesic<Measure>) {
-    if (options.scheme != Scheme::jko) throw DomainError(fmt::format("flow: grid densities allow the scheme jko only, not {}; extrapolated_flow() has second order", name(options.scheme)));
-    if (options.adaptive) throw DomainError("flow: grid densities allow fixed steps only");
+    if (options.scheme == Scheme::jko) return;
+    const auto refuse = [&](std::string_view why) { throw DomainError(fmt::format("flow: the scheme {} on grids {}", name(options.scheme), why)); };
+    if constexpr (ExactOnGrids<Step>) {
+      if (options.sensitivity != Sensitivity::none) refuse("carries no sensitivities; extrapolated_flow() does");
+      if (options.parameters_at && options.scheme == Scheme::bdf2) refuse("needs the same parameters in all steps");
+      if (step.energy().congestion()) refuse("takes no congestion: its pressure is no part of the first variation");
+      if constexpr (std::is_same_v<Step, EntropicStep>) {
+        if (step.energy().interaction() && step.options().interaction == InteractionScheme::semi_implicit) refuse("needs the interaction implicit");
+      }
+    } else {
+      refuse("needs the exact JKO step (back_and_forth, entropic); extrapolated_flow() has second order for this one");
+    }
   }
 }
+
+/// The extrapolation along grid geodesics is for boxes with walls in which mass may be everywhere.
+template <class Step>
+void check_start(const Step& step, const FlowOptions& options, const GridDensity& start) {
+  if (options.scheme == Scheme::jko) return;
+  const auto refuse = [&](std::string_view why) { throw DomainError(fmt::format("flow: the scheme {} on grids {}", name(options.scheme), why)); };
+  if (start.grid().boundary != Boundary::no_flux) refuse("needs no-flux walls");
+  if (!GridEnergy(step.energy(), start.grid_ptr()).potential().allFinite()) refuse("takes no obstacles");
+}
+template <class Step, class Measure>
+void check_start(const Step&, const FlowOptions&, const Measure&) {}
 
 }  // namespace
 
 template <class Step>
 Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tangent) : step_(std::move(step)), options_(std::move(options)) {
-  check_scheme<Step>(options_);
+  check_scheme(step_, options_);
   if (start_tangent.size() > 0) {
     if (options_.sensitivity != Sensitivity::shared) throw DomainError("flow: a start tangent needs shared sensitivities");
     check_size("flow", "the start tangent's rows", start_tangent.rows(), start.coordinates().size());
@@ -207,6 +266,7 @@ Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tan
     state_.current.tangent = std::move(start_tangent);
   }
   if (!is_measure(start)) throw DomainError("flow: the start is no measure: its quantile function must increase strictly, its grid must not be empty");
+  check_start(step_, options_, start);
   state_.current.measure = start;
   state_.previous = state_.before_previous = state_.current;
   state_.so_far.states.push_back(state_.current);
@@ -216,7 +276,7 @@ Flow<Step>::Flow(Step step, Measure start, FlowOptions options, Matrix start_tan
 template <class Step>
 Flow<Step>::Flow(Step step, FlowCheckpoint<Measure> checkpoint, FlowOptions options)
     : step_(std::move(step)), options_(std::move(options)), state_(std::move(checkpoint)) {
-  check_scheme<Step>(options_);
+  check_scheme(step_, options_);
 }
 
 template <class Step>
@@ -274,9 +334,10 @@ FlowResult<typename Step::Measure> Flow<Step>::run(Observer* observer) {
           taken = scheme_step(step_, options_.scheme, half, previous, 0.5 * h, state_.h_previous, tangent, guess(h));
           if (is_success(taken.result.status)) {
             if constexpr (Geodesic<Measure>) taken.result.w2_moved = distance(state_.current.measure, taken.result.measure);
+            else taken.result.w2_moved += first.result.w2_moved;  // along the path
             taken.result.w2_bound += first.result.w2_bound;  // steps of a (1/h + kappa)-convex functional add their errors
             taken.result.iterations += first.result.iterations + whole.result.iterations;
-            if constexpr (Geodesic<Measure>) error = distance(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
+            error = distance(whole.result.measure, taken.result.measure) / (std::pow(2.0, order) - 1);
           }
         } else {
           taken = std::move(first);

@@ -9,7 +9,11 @@
 namespace jko {
 namespace {
 
-constexpr Index group = 16;  // lines solved side by side: four vectors of four, enough to hide the latency of the recurrence
+constexpr Index group = 8;    // contiguous lines solved side by side: with their z 64 B per cell of a line, which stays in the first cache
+constexpr Index panel = 256;  // lines of another axis swept side by side: long enough for whole pages, and two panels of 512 cells for two threads
+
+using Four = double __attribute__((vector_size(32)));
+typedef double Anywhere __attribute__((vector_size(32), aligned(8), may_alias));  // clang reads the alignment of typedefs only
 
 struct Factors {
   const double* pivot;
@@ -17,97 +21,169 @@ struct Factors {
   const double* right;
 };
 
-/// z = pivot b + left z, down the lines of a full group, `pitch` apart in the field and `group` in z.
+JKO_INLINE void load(const double* from, Four& to) { to = *reinterpret_cast<const Anywhere*>(from); }
+JKO_INLINE void store(const Four& from, double* to) { *reinterpret_cast<Anywhere*>(to) = from; }
+
+JKO_INLINE void transpose(Four& a, Four& b, Four& c, Four& d) {
+  const Four p = __builtin_shufflevector(a, b, 0, 4, 2, 6), q = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+  const Four r = __builtin_shufflevector(c, d, 0, 4, 2, 6), s = __builtin_shufflevector(c, d, 1, 5, 3, 7);
+  a = __builtin_shufflevector(p, r, 0, 1, 4, 5), b = __builtin_shufflevector(q, s, 0, 1, 4, 5);
+  c = __builtin_shufflevector(p, r, 2, 3, 6, 7), d = __builtin_shufflevector(q, s, 2, 3, 6, 7);
+}
+
+/// Factors of cell k for lines 4 q to 4 q + 3 of a group.
 template <bool shared>
-inline __attribute__((always_inline)) void eliminate(const double* __restrict b, Index n, Index pitch, Factors f, double* __restrict z) {
-  double last[group];
-  for (Index l = 0; l < group; ++l) last[l] = 0;
-  for (Index k = 0; k < n; ++k) {
-    for (Index l = 0; l < group; ++l) {
-      const Index c = shared ? k : k * group + l;
-      last[l] = f.pivot[c] * b[k * pitch + l] + f.left[c] * last[l];
-      z[k * group + l] = last[l];
-    }
-  }
+JKO_INLINE void pick(const double* factors, Index k, Index q, Four& out) {
+  if constexpr (shared) out = Four{factors[k], factors[k], factors[k], factors[k]};
+  else load(factors + k * group + 4 * q, out);
 }
 
-/// u = z + right u, up the lines; b becomes u, or 2 u - b where reflecting.
+/// z_k = b_k + left z_{k-1} down a group of contiguous lines, then v_k = pivot z_k + right v_{k+1} up; b becomes v or, reflecting, the v of twice the pivot
+/// minus b. The field is read and written in tiles of four lines by four cells that are transposed in registers.
 template <bool shared, bool reflect>
-inline __attribute__((always_inline)) void substitute(const double* __restrict z, Index n, Index pitch, Factors f, double* __restrict b) {
-  double last[group];
-  for (Index l = 0; l < group; ++l) last[l] = 0;
-  for (Index k = n - 1; k >= 0; --k) {
-    for (Index l = 0; l < group; ++l) {
-      const Index c = shared ? k : k * group + l;
-      last[l] = z[k * group + l] + f.right[c] * last[l];
-      b[k * pitch + l] = reflect ? 2 * last[l] - b[k * pitch + l] : last[l];
+JKO_INLINE void contiguous(double* __restrict b, Index n, Index pitch, Factors f, double* __restrict z) {
+  constexpr Index quads = group / 4;
+  const Index whole = n / 4 * 4;
+  Four last[quads];
+  const auto down = [&](Index k, Index q, Four& x) __attribute__((always_inline)) {
+    Four left;
+    pick<shared>(f.left, k, q, left);
+    x = x + left * last[q];
+    last[q] = x;
+    store(x, z + k * group + 4 * q);
+  };
+  const auto up = [&](Index k, Index q, Four& x) __attribute__((always_inline)) {
+    Four pivot, right;
+    pick<shared>(f.pivot, k, q, pivot);
+    pick<shared>(f.right, k, q, right);
+    load(z + k * group + 4 * q, x);
+    if constexpr (reflect) pivot = pivot + pivot;
+    x = pivot * x + right * last[q];
+    last[q] = x;
+  };
+  for (Four& v : last) v = Four{0, 0, 0, 0};
+  for (Index k = 0; k < whole; k += 4) {
+    for (Index q = 0; q < quads; ++q) {
+      const double* const from = b + 4 * q * pitch + k;
+      Four x[4];
+      for (Index i = 0; i < 4; ++i) load(from + i * pitch, x[i]);
+      transpose(x[0], x[1], x[2], x[3]);
+      for (Index i = 0; i < 4; ++i) down(k + i, q, x[i]);
+    }
+  }
+  for (Index k = whole; k < n; ++k) {
+    for (Index q = 0; q < quads; ++q) {
+      const double* const from = b + 4 * q * pitch + k;
+      Four x{from[0], from[pitch], from[2 * pitch], from[3 * pitch]};
+      down(k, q, x);
+    }
+  }
+  for (Four& v : last) v = Four{0, 0, 0, 0};
+  for (Index k = n; k-- > whole;) {
+    for (Index q = 0; q < quads; ++q) {
+      double* const to = b + 4 * q * pitch + k;
+      Four x;
+      up(k, q, x);
+      for (Index i = 0; i < 4; ++i) to[i * pitch] = reflect ? x[i] - to[i * pitch] : x[i];
+    }
+  }
+  for (Index k = whole; (k -= 4) >= 0;) {
+    for (Index q = 0; q < quads; ++q) {
+      double* const to = b + 4 * q * pitch + k;
+      Four x[4];
+      for (Index i = 4; i-- > 0;) up(k + i, q, x[i]);
+      transpose(x[0], x[1], x[2], x[3]);
+      for (Index i = 0; i < 4; ++i) {
+        if constexpr (reflect) {
+          Four before;
+          load(to + i * pitch, before);
+          x[i] = x[i] - before;
+        }
+        store(x[i], to + i * pitch);
+      }
     }
   }
 }
 
-JKO_VECTOR_CLONES void solve_group(double* __restrict b, Index n, Index pitch, Factors f, double* __restrict z) {
-  eliminate<false>(b, n, pitch, f, z);
-  substitute<false, false>(z, n, pitch, f, b);
+/// The same for lines that lie side by side, `pitch` from cell to cell: in place and a row of all of them at a time, which memory likes best. The field
+/// holds z between the sweeps, and b_k is z_k - left z_{k-1} again to rounding of z_k <= u_k/pivot_k.
+template <bool shared, bool reflect>
+JKO_INLINE void strided(double* b, Index n, Index pitch, Index lines, Factors f) {
+  for (Index k = 1; k < n; ++k) {
+    double* const __restrict z = b + k * pitch;
+    const double* const __restrict before = z - pitch;
+    const double* const __restrict left = f.left + (shared ? k : k * lines);
+    for (Index l = 0; l < lines; ++l) z[l] += left[shared ? 0 : l] * before[l];
+  }
+  double last[panel];
+  for (Index l = 0; l < lines; ++l) last[l] = 0;
+  for (Index k = n - 1; k >= 0; --k) {
+    double* const __restrict z = b + k * pitch;
+    const Index at = shared ? k : k * lines;
+    const double *const __restrict left = f.left + at, *const __restrict pivot = f.pivot + at, *const __restrict right = f.right + at;
+    if (reflect && k > 0) {
+      const double* const __restrict before = z - pitch;
+      for (Index l = 0; l < lines; ++l) {
+        const Index c = shared ? 0 : l;
+        last[l] = 2 * pivot[c] * z[l] + right[c] * last[l];
+        z[l] = last[l] - (z[l] - left[c] * before[l]);
+      }
+    } else {
+      for (Index l = 0; l < lines; ++l) {
+        const Index c = shared ? 0 : l;
+        last[l] = (reflect ? 2 : 1) * pivot[c] * z[l] + right[c] * last[l];
+        z[l] = reflect ? last[l] - z[l] : last[l];
+      }
+    }
+  }
 }
-JKO_VECTOR_CLONES void solve_group_shared(double* __restrict b, Index n, Index pitch, Factors f, double* __restrict z) {
-  eliminate<true>(b, n, pitch, f, z);
-  substitute<true, false>(z, n, pitch, f, b);
-}
-JKO_VECTOR_CLONES void reflect_group(double* __restrict b, Index n, Index pitch, Factors f, double* __restrict z) {
-  eliminate<false>(b, n, pitch, f, z);
-  substitute<false, true>(z, n, pitch, f, b);
-}
-JKO_VECTOR_CLONES void reflect_group_shared(double* __restrict b, Index n, Index pitch, Factors f, double* __restrict z) {
-  eliminate<true>(b, n, pitch, f, z);
-  substitute<true, true>(z, n, pitch, f, b);
-}
+
+JKO_VECTOR_CLONES void solve_contiguous(double* b, Index n, Index pitch, Factors f, double* z) { contiguous<false, false>(b, n, pitch, f, z); }
+JKO_VECTOR_CLONES void solve_contiguous_shared(double* b, Index n, Index pitch, Factors f, double* z) { contiguous<true, false>(b, n, pitch, f, z); }
+JKO_VECTOR_CLONES void reflect_contiguous(double* b, Index n, Index pitch, Factors f, double* z) { contiguous<false, true>(b, n, pitch, f, z); }
+JKO_VECTOR_CLONES void reflect_contiguous_shared(double* b, Index n, Index pitch, Factors f, double* z) { contiguous<true, true>(b, n, pitch, f, z); }
+JKO_VECTOR_CLONES void solve_strided(double* b, Index n, Index pitch, Index lines, Factors f) { strided<false, false>(b, n, pitch, lines, f); }
+JKO_VECTOR_CLONES void solve_strided_shared(double* b, Index n, Index pitch, Index lines, Factors f) { strided<true, false>(b, n, pitch, lines, f); }
+JKO_VECTOR_CLONES void reflect_strided(double* b, Index n, Index pitch, Index lines, Factors f) { strided<false, true>(b, n, pitch, lines, f); }
+JKO_VECTOR_CLONES void reflect_strided_shared(double* b, Index n, Index pitch, Index lines, Factors f) { strided<true, true>(b, n, pitch, lines, f); }
 
 /// Coefficients at across l + step k for line l, factors at l + pitch k. The pivot of cell k is 1 + s down_k + s up_{k-1} minus what the elimination takes
 /// off; with w_k = 1 + s up_{k-1} - (that), w_0 = 1 and w_{k+1} = 1 + s up_k w_k/(w_k + s down_k): no subtraction, no cancellation.
 JKO_VECTOR_CLONES void factor_lines(const double* __restrict up, const double* __restrict down, double s, Index n, Index across, Index step, Index lines,
                                     Index pitch, double* __restrict pivot, double* __restrict left, double* __restrict right) {
-  double w[group], flow[group];  // flow: s down_{k-1}
-  for (Index l = 0; l < lines; ++l) w[l] = 1, flow[l] = 0;
+  double w[panel], carry[panel];  // carry: s down_{k-1}/pivot of k - 1
+  for (Index l = 0; l < lines; ++l) w[l] = 1, carry[l] = 0;
   for (Index k = 0; k < n; ++k) {
     const bool last = k + 1 == n;  // its coefficients are not read into the arithmetic: 0 times NaN is NaN
     for (Index l = 0; l < lines; ++l) {
       const double d = last ? 0 : s * down[across * l + step * k], u = last ? 0 : s * up[across * l + step * k];
       const double inverse = 1 / (w[l] + d);
       pivot[l + pitch * k] = inverse;
-      left[l + pitch * k] = flow[l] * inverse;
+      left[l + pitch * k] = carry[l];
       right[l + pitch * k] = u * inverse;
       w[l] = 1 + u * w[l] * inverse;
-      flow[l] = d;
+      carry[l] = d * inverse;
     }
   }
 }
 
-/// Lines that are contiguous, to and from the interleaved order, in tiles of four by four.
-JKO_VECTOR_CLONES void interleave(const double* __restrict field, Index n, Index lines, double* __restrict out) {
-  for (Index l = 0; l + 4 <= lines; l += 4) {
-    const double *a = field + l * n, *b = a + n, *c = b + n, *d = c + n;
-    for (Index k = 0; k < n; ++k) {
-      double* o = out + k * group + l;
-      o[0] = a[k], o[1] = b[k], o[2] = c[k], o[3] = d[k];
-    }
-  }
-  for (Index l = lines / 4 * 4; l < lines; ++l) {
-    for (Index k = 0; k < n; ++k) out[k * group + l] = field[l * n + k];
-  }
-}
+// Lines in groups of consecutive ones (axis 0) or in panels of neighbours along the inner index (other axes).
+struct Groups {
+  Index lines, size, per_block, blocks;  // lines of a block; lines of a group; groups of a block
+  Groups(Index stride, Index outer)
+      : lines(stride == 1 ? outer : stride), size(stride == 1 ? group : panel), per_block((lines + size - 1) / size), blocks(stride == 1 ? 1 : outer) {}
+  [[nodiscard]] Index count() const { return per_block * blocks; }
+};
 
-JKO_VECTOR_CLONES void separate(const double* __restrict in, Index n, Index lines, double* __restrict field) {
-  for (Index l = 0; l + 4 <= lines; l += 4) {
-    double *a = field + l * n, *b = a + n, *c = b + n, *d = c + n;
-    for (Index k = 0; k < n; ++k) {
-      const double* i = in + k * group + l;
-      a[k] = i[0], b[k] = i[1], c[k] = i[2], d[k] = i[3];
-    }
+struct Part {
+  Index lines, field, factors;  // where the first line begins in the field, its factors in theirs
+  Part(const Groups& groups, Index g, Index n, Index stride) {
+    const Index block = g / groups.per_block, first = g % groups.per_block * groups.size;
+    lines = std::min(groups.size, groups.lines - first);
+    field = stride == 1 ? first * n : first + block * n * stride;
+    factors = (block * groups.lines + first) * n;
   }
-  for (Index l = lines / 4 * 4; l < lines; ++l) {
-    for (Index k = 0; k < n; ++k) field[l * n + k] = in[k * group + l];
-  }
-}
+};
 
 }  // namespace
 
@@ -116,29 +192,21 @@ LineSolver::LineSolver(const Grid& grid, int axis) : cells_(grid.cells[static_ca
   outer_ = grid.size() / (cells_ * stride_);
 }
 
-// Groups of lines: neighbours along the inner index (axis > 0) or consecutive lines (axis 0). Group g of an outer block begins at line `group` g.
-namespace {
-struct Groups {
-  Index lines, per_block, blocks;  // lines of a block; groups of a block
-  Groups(Index stride, Index outer) : lines(stride == 1 ? outer : stride), per_block((lines + group - 1) / group), blocks(stride == 1 ? 1 : outer) {}
-  [[nodiscard]] Index count() const { return per_block * blocks; }
-};
-}  // namespace
-
 void LineSolver::factor(const double* up, const double* down, double s, bool shared, int threads) {
   shared_ = shared;
   const Index n = cells_;
   const Groups groups(stride_, outer_);
-  const Index count = shared ? n : groups.count() * group * n;
-  for (auto* v : {&pivot_, &left_, &right_}) v->assign(static_cast<std::size_t>(count), 0.0);
+  // The last group of contiguous lines has factors for all its places.
+  const Index count = shared ? n : (stride_ == 1 ? groups.count() * group : stride_ * outer_) * n;
+  for (auto* v : {&pivot_, &left_, &right_}) v->resize(static_cast<std::size_t>(count));
   if (shared) {
     factor_lines(up, down, s, n, 0, 1, 1, 1, pivot_.data(), left_.data(), right_.data());
     return;
   }
   parallel_for(groups.count(), threads, [&](Index g) {
-    const Index block = g / groups.per_block, first = g % groups.per_block * group, lines = std::min(group, groups.lines - first);
-    const Index base = stride_ == 1 ? first * n : first + block * n * stride_, at = g * group * n;
-    factor_lines(up + base, down + base, s, n, stride_ == 1 ? n : 1, stride_, lines, group, pivot_.data() + at, left_.data() + at, right_.data() + at);
+    const Part part(groups, g, n, stride_);
+    factor_lines(up + part.field, down + part.field, s, n, stride_ == 1 ? n : 1, stride_, part.lines, stride_ == 1 ? group : part.lines,
+                 pivot_.data() + part.factors, left_.data() + part.factors, right_.data() + part.factors);
   });
 }
 
@@ -149,29 +217,25 @@ void LineSolver::run(double* field, bool reflect, int threads) const {
   const Index n = cells_;
   if (n == 1) return;
   const Groups groups(stride_, outer_);
-  const auto kernel = reflect ? (shared_ ? reflect_group_shared : reflect_group) : (shared_ ? solve_group_shared : solve_group);
-  parallel_blocks(groups.count(), std::max<Index>(1, 32768 / (n * group)), threads, [&](Index begin, Index end) {
+  const auto contiguous = reflect ? (shared_ ? reflect_contiguous_shared : reflect_contiguous) : (shared_ ? solve_contiguous_shared : solve_contiguous);
+  const auto strided = reflect ? (shared_ ? reflect_strided_shared : reflect_strided) : (shared_ ? solve_strided_shared : solve_strided);
+  parallel_blocks(groups.count(), std::max<Index>(1, 32768 / (n * groups.size)), threads, [&](Index begin, Index end) {
     thread_local std::vector<double> buffer;
-    buffer.resize(static_cast<std::size_t>(2 * n * group));
-    double* const z = buffer.data();
-    double* const copy = z + n * group;  // of contiguous lines, interleaved, and of groups that are not full
+    if (stride_ == 1) buffer.resize(static_cast<std::size_t>(2 * n * group));
     for (Index g = begin; g < end; ++g) {
-      const Index block = g / groups.per_block, first = g % groups.per_block * group, lines = std::min(group, groups.lines - first);
-      const Index offset = shared_ ? 0 : g * group * n;
+      const Part part(groups, g, n, stride_);
+      const Index offset = shared_ ? 0 : part.factors;
       const Factors f{pivot_.data() + offset, left_.data() + offset, right_.data() + offset};
-      if (stride_ == 1) {
-        interleave(field + first * n, n, lines, copy);
-        kernel(copy, n, group, f, z);
-        separate(copy, n, lines, field + first * n);
-        continue;
-      }
-      double* const b = field + first + block * n * stride_;
-      if (lines == group) {
-        kernel(b, n, stride_, f, z);
+      double* const b = field + part.field;
+      if (stride_ > 1) {
+        strided(b, n, stride_, part.lines, f);
+      } else if (part.lines == group) {
+        contiguous(b, n, n, f, buffer.data());
       } else {
-        for (Index k = 0; k < n; ++k) std::copy(b + k * stride_, b + k * stride_ + lines, copy + k * group);
-        kernel(copy, n, group, f, z);
-        for (Index k = 0; k < n; ++k) std::copy(copy + k * group, copy + k * group + lines, b + k * stride_);
+        double* const copy = buffer.data() + n * group;
+        std::fill(std::copy(b, b + part.lines * n, copy), copy + group * n, 0.0);
+        contiguous(copy, n, n, f, buffer.data());
+        std::copy(copy, copy + part.lines * n, b);
       }
     }
   });

@@ -25,7 +25,7 @@ class LineSolver {
   void run(double* field, bool reflect, int threads) const;
   Index cells_, stride_, outer_;
   bool shared_ = false;
-  std::vector<double> pivot_, left_, right_;  // z_k = pivot b_k + left z_{k-1};  u_k = z_k + right u_{k+1}; stored in the order of use
+  std::vector<double> pivot_, left_, right_;  // z_k = b_k + left z_{k-1};  u_k = pivot z_k + right u_{k+1}; stored in the order of use
 };
 
 }  // namespace jko

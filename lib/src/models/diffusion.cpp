@@ -51,6 +51,9 @@ class FormulaDiffusion final : public DiffusionFamily {
   void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
     (coefficient == Coefficient::drift ? *drift_ : *diffusion_).evaluate(which, points, theta, out);
   }
+  void jet(Coefficient coefficient, const ConstVectorRef& x, const ConstVectorRef& theta, std::vector<Vector>& value, std::vector<Matrix>& gradient) const override {
+    (coefficient == Coefficient::drift ? *drift_ : *diffusion_).jet(x, theta, value, gradient);
+  }
 
  private:
   std::string text_;
@@ -130,6 +133,29 @@ class PowerDiffusion final : public DiffusionFamily {
       if (which.theta == 1 && exponent_ < 0) out(sigma_ + 1, i) = s * power * (slope + factor * std::log(x));
     }
   }
+  /// x^g once for all derivatives of sigma.
+  void jet(Coefficient coefficient, const ConstVectorRef& x, const ConstVectorRef& theta, std::vector<Vector>& value, std::vector<Matrix>& gradient) const override {
+    if (coefficient == Coefficient::drift || exponent_ == 0 || exponent_ == 1) return DiffusionFamily::jet(coefficient, x, theta, value, gradient);
+    const double s = theta[sigma_], g = exponent_ < 0 ? theta[sigma_ + 1] : exponent_;
+    const Vector inverse = x.cwiseInverse();
+    Vector power = x.cwiseSqrt(), logarithm;
+    if (g != 0.5) power = x.array().pow(g);
+    if (exponent_ < 0) logarithm = x.array().log();
+    double factor = 1, slope = 0;  // as in evaluate()
+    for (std::size_t k = 0; k < value.size(); ++k) {
+      const Index rows = gradient[k].rows();
+      double *const v = value[k].data(), *const d = gradient[k].data() + sigma_;
+      gradient[k].setZero();
+      for (Index i = 0; i < x.size(); ++i) {
+        v[i] = s * factor * power[i];
+        d[rows * i] = factor * power[i];
+        if (exponent_ < 0) d[rows * i + 1] = s * power[i] * (slope + factor * logarithm[i]);
+      }
+      power = power.cwiseProduct(inverse);
+      slope = slope * (g - static_cast<double>(k)) + factor;
+      factor *= g - static_cast<double>(k);
+    }
+  }
 
  private:
   static double integer_power(double x, int n) {
@@ -186,6 +212,14 @@ class Langevin final : public DiffusionFamily {
 
 PotentialPtr DiffusionFamily::potential() const { return nullptr; }
 int DiffusionFamily::drift_degree(const ConstVectorRef&) const { return -1; }
+
+void DiffusionFamily::jet(Coefficient coefficient, const ConstVectorRef& x, const ConstVectorRef& theta, std::vector<Vector>& value, std::vector<Matrix>& gradient) const {
+  const Eigen::Map<const Matrix> points(x.data(), 1, x.size());
+  for (std::size_t k = 0; k < value.size(); ++k) {
+    evaluate(coefficient, {static_cast<int>(k), 0}, points, theta, MatrixRef(Eigen::Map<Matrix>(value[k].data(), 1, x.size())));
+    evaluate(coefficient, {static_cast<int>(k), 1}, points, theta, MatrixRef(gradient[k]));
+  }
+}
 
 Matrix DiffusionFamily::evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta) const {
   Index rows = 1;

@@ -46,6 +46,10 @@ class Formula final : public Potential {
   void evaluate(Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const override {
     function_->evaluate(which, points, theta, out);
   }
+  void jet(const double* x, Index n, const ConstVectorRef& theta, double* value, double* first, double* second) const override {
+    if (dimension_ != 1) throw ShapeError("potential: jet() is for one dimension");
+    function_->jet(x, n, theta, value, first, second);
+  }
 
   [[nodiscard]] std::optional<Convexity> convexity(const ConstVectorRef& theta) const override {
     if (degree_ > 4) return std::nullopt;

@@ -4,13 +4,10 @@
 #include <jko/core/nearest.hpp>
 
 #include <fmt/format.h>
-#include <muParser.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cmath>
-#include <sstream>
 
 namespace jko {
 namespace {
@@ -90,46 +87,6 @@ void collect_parameters(std::string_view where, std::string_view text, const std
   }
 }
 
-/// One component of a derivative: a constant, or the index of a bytecode.
-struct SymbolicFunction::Component {
-  std::string code;  ///< muParser text; empty for zero
-};
-
-/// A set of muParser evaluators with variables of their own; taken by one thread at a time. Points are evaluated one by one: Debian's muParser runs its
-/// bulk mode through OpenMP, whose threads nobody asked for and whose barriers spin when the machine is busy.
-class SymbolicFunction::Evaluator {
- public:
-  Evaluator(int variables, int parameters, const std::vector<Component>& components) : values_(static_cast<std::size_t>(variables + parameters)) {
-    for (const Component& component : components) {
-      parsers_.emplace_back();
-      if (component.code.empty()) continue;
-      mu::Parser& parser = parsers_.back();
-      parser.DefineFun("pow", static_cast<double (*)(double, double)>(std::pow));
-      parser.DefineFun("log", static_cast<double (*)(double)>(std::log));
-      for (int i = 0; i < variables + parameters; ++i) {
-        parser.DefineVar(i < variables ? fmt::format("v{}", i) : fmt::format("p{}", i - variables), &values_[static_cast<std::size_t>(i)]);
-      }
-      parser.SetExpr(component.code);
-    }
-    used_.reserve(components.size());
-    for (const Component& component : components) used_.push_back(!component.code.empty());
-  }
-
-  void run(const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) {
-    const Index variables = points.rows();
-    std::copy(theta.begin(), theta.end(), values_.begin() + variables);
-    for (Index k = 0; k < points.cols(); ++k) {
-      for (Index i = 0; i < variables; ++i) values_[static_cast<std::size_t>(i)] = points(i, k);
-      for (std::size_t c = 0; c < parsers_.size(); ++c) out(static_cast<Index>(c), k) = used_[c] ? parsers_[c].Eval() : 0.0;
-    }
-  }
-
- private:
-  std::vector<double> values_;
-  std::vector<mu::Parser> parsers_;
-  std::vector<bool> used_;
-};
-
 SymbolicFunction::SymbolicFunction(std::string_view where, std::string_view text, const std::vector<std::string>& variables, const std::vector<Parameter>& parameters) {
   const std::lock_guard guard(ginac_lock());
   GiNaC::symtab table;
@@ -159,52 +116,79 @@ SymbolicFunction::~SymbolicFunction() {
 }
 
 void SymbolicFunction::evaluate(Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const {
-  std::unique_ptr<Evaluator> evaluator = take(which);
-  evaluator->run(points, theta, out);
-  const std::lock_guard guard(pool_lock_);
-  pools_[{which.x, which.theta}].push_back(std::move(evaluator));
+  std::vector<Tape::Output> to;
+  for (Index c = 0; c < out.rows(); ++c) to.push_back({out.data() + c, out.outerStride()});
+  tape({Kind::derivative, which.x, which.theta}).run(points, theta, to);
 }
 
-/// The components of a derivative as muParser text, x indices fastest.
-const std::vector<SymbolicFunction::Component>& SymbolicFunction::components(Derivative which) const {
-  const std::lock_guard guard(ginac_lock());
-  auto found = code_.find({which.x, which.theta});
-  if (found != code_.end()) return found->second;
-  std::vector<GiNaC::ex> level{expression_};
-  const auto differentiate = [&](const std::vector<GiNaC::symbol>& by) {
-    std::vector<GiNaC::ex> next;
-    for (const auto& symbol : by) {
-      for (const GiNaC::ex& e : level) next.push_back(e.diff(symbol));
-    }
-    level = std::move(next);
-  };
-  for (int i = 0; i < which.x; ++i) differentiate(variables_);
-  for (int i = 0; i < which.theta; ++i) differentiate(symbols_);
-  std::vector<Component> out;
-  for (const GiNaC::ex& e : level) {
-    if (e.is_zero()) {
-      out.push_back({});
-      continue;
-    }
-    std::ostringstream code;
-    code.precision(17);
-    GiNaC::ex(e.evalf()).print(GiNaC::print_csrc_double(code));
-    out.push_back({code.str()});
+void SymbolicFunction::jet(const ConstVectorRef& x, const ConstVectorRef& theta, std::vector<Vector>& value, std::vector<Matrix>& gradient) const {
+  std::vector<Tape::Output> to;
+  for (std::size_t k = 0; k < value.size(); ++k) {
+    to.push_back({value[k].data(), 1});
+    for (Index j = 0; j < gradient[k].rows(); ++j) to.push_back({gradient[k].data() + j, gradient[k].rows()});
   }
-  return code_.emplace(Key{which.x, which.theta}, std::move(out)).first->second;
+  tape({Kind::jet, static_cast<int>(value.size()), 0}).run(Eigen::Map<const Matrix>(x.data(), 1, x.size()), theta, to);
 }
 
-std::unique_ptr<SymbolicFunction::Evaluator> SymbolicFunction::take(Derivative which) const {
+void SymbolicFunction::jet(const double* x, Index n, const ConstVectorRef& theta, double* value, double* first, double* second) const {
+  std::vector<Tape::Output> to;
+  int orders = 0, power = 1;
+  for (double* const out : {value, first, second}) {
+    if (out != nullptr) {
+      to.push_back({out, 1});
+      orders += power;
+    }
+    power *= 2;
+  }
+  tape({Kind::some_orders, orders, 0}).run(Eigen::Map<const Matrix>(x, 1, n), theta, to);
+}
+
+/// Components with the x indices fastest.
+std::vector<GiNaC::ex> SymbolicFunction::outputs(Key key) const {
+  const auto [kind, first, second] = key;
+  std::vector<GiNaC::ex> out;
+  if (kind == Kind::derivative) {
+    out = {expression_};
+    const auto differentiate = [&](const std::vector<GiNaC::symbol>& by) {
+      std::vector<GiNaC::ex> next;
+      for (const auto& symbol : by) {
+        for (const GiNaC::ex& e : out) next.push_back(e.diff(symbol));
+      }
+      out = std::move(next);
+    };
+    for (int i = 0; i < first; ++i) differentiate(variables_);
+    for (int i = 0; i < second; ++i) differentiate(symbols_);
+    return out;
+  }
+  GiNaC::ex e = expression_;
+  for (int k = 0; kind == Kind::jet ? k < first : k < 3; ++k) {
+    if (kind == Kind::jet || (first >> k & 1) != 0) out.push_back(e);
+    for (const auto& symbol : symbols_) {
+      if (kind == Kind::jet) out.push_back(e.diff(symbol));
+    }
+    e = e.diff(variables_[0]);
+  }
+  return out;
+}
+
+const Tape& SymbolicFunction::tape(Key key) const {
   {
-    const std::lock_guard guard(pool_lock_);
-    auto& pool = pools_[{which.x, which.theta}];
-    if (!pool.empty()) {
-      auto evaluator = std::move(pool.back());
-      pool.pop_back();
-      return evaluator;
+    const std::shared_lock guard(tapes_lock_);
+    const auto found = tapes_.find(key);
+    if (found != tapes_.end()) return *found->second;
+  }
+  const std::unique_lock guard(tapes_lock_);
+  auto& entry = tapes_[key];
+  if (!entry) {
+    const std::lock_guard ginac(ginac_lock());
+    try {
+      entry = std::make_unique<const Tape>(outputs(key), variables_, symbols_);
+    } catch (const std::exception&) {
+      tapes_.erase(key);
+      throw;
     }
   }
-  return std::make_unique<Evaluator>(static_cast<int>(variables_.size()), static_cast<int>(symbols_.size()), components(which));
+  return *entry;
 }
 
 }  // namespace jko

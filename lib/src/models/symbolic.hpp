@@ -1,13 +1,17 @@
 #pragma once
-/// Formulas parsed and differentiated by GiNaC and evaluated in bulk by muParser: what potentials and diffusions written as text share.
+/// Formulas parsed and differentiated by GiNaC and evaluated in blocks of points (tape.hpp): what potentials and diffusions written as text share.
 #include <jko/models/potential.hpp>
+
+#include "tape.hpp"
 
 #include <ginac/ginac.h>
 
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string_view>
+#include <tuple>
 
 namespace jko {
 
@@ -28,6 +32,10 @@ class SymbolicFunction {
 
   /// As Potential::evaluate.
   void evaluate(Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const;
+  /// As DiffusionFamily::jet, of one variable.
+  void jet(const ConstVectorRef& x, const ConstVectorRef& theta, std::vector<Vector>& value, std::vector<Matrix>& gradient) const;
+  /// As Potential::jet, of one variable.
+  void jet(const double* x, Index n, const ConstVectorRef& theta, double* value, double* first, double* second) const;
 
   // For inspection, under ginac_lock().
   [[nodiscard]] const GiNaC::ex& expression() const { return expression_; }
@@ -35,17 +43,16 @@ class SymbolicFunction {
   [[nodiscard]] const std::vector<GiNaC::symbol>& symbols() const { return symbols_; }  ///< the parameters
 
  private:
-  struct Component;
-  class Evaluator;
-  using Key = std::pair<int, int>;
-  [[nodiscard]] const std::vector<Component>& components(Derivative which) const;
-  [[nodiscard]] std::unique_ptr<Evaluator> take(Derivative which) const;
+  enum class Kind { derivative, jet, some_orders };  ///< of a tape; its two numbers: orders in x and theta; orders below the first; a sum of 2^k over the orders k
+  using Key = std::tuple<Kind, int, int>;
+  /// Compiled at first use.
+  [[nodiscard]] const Tape& tape(Key key) const;
+  [[nodiscard]] std::vector<GiNaC::ex> outputs(Key key) const;
 
   std::vector<GiNaC::symbol> variables_, symbols_;
   GiNaC::ex expression_;
-  mutable std::map<Key, std::vector<Component>> code_;
-  mutable std::mutex pool_lock_;
-  mutable std::map<Key, std::vector<std::unique_ptr<Evaluator>>> pools_;
+  mutable std::shared_mutex tapes_lock_;
+  mutable std::map<Key, std::unique_ptr<const Tape>> tapes_;
 };
 
 }  // namespace jko

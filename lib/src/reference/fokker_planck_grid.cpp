@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 namespace jko {
@@ -55,6 +56,7 @@ class FokkerPlanckGrid::Work {
         if (!(v > -infinity)) throw DomainError("fokker_planck_grid: the potential is NaN or -inf at a cell centre");
         open += v < infinity;
       }
+      obstacles = open < psi.size();
       if (open == 0) throw DomainError("fokker_planck_grid: the potential is +inf at every cell centre");
     }
     if (energy.congestion()) throw DomainError("fokker_planck_grid: congestion has no equation of this form; the entropic step takes it");
@@ -173,6 +175,30 @@ class FokkerPlanckGrid::Work {
     }
   }
 
+  /// out = (I + s A_1) u in two dimensions, in one sweep over the rows.
+  void explicit_rows(double s, const double* __restrict u, double* __restrict out) const {
+    const Index n = grid->cells[1], length = strides[1];
+    std::vector<double> from_below(static_cast<std::size_t>(length), 0.0);
+    double* const __restrict flux = from_below.data();
+    for (Index k = 0; k < n; ++k, u += length, out += length) {
+      if (k + 1 == n) {
+        for (Index l = 0; l < length; ++l) out[l] = u[l] - flux[l];
+        break;
+      }
+      const Index at = shared ? k : k * length;
+      const double *const __restrict u_rate = up[1].data() + at, *const __restrict d_rate = down[1].data() + at;
+      const auto row = [&](auto step) {
+        for (Index l = 0; l < length; ++l) {
+          const double f = s * (u_rate[step * l] * u[l + length] - d_rate[step * l] * u[l]);
+          out[l] = u[l] + (f - flux[l]);
+          flux[l] = f;
+        }
+      };
+      if (shared) row(std::integral_constant<Index, 0>());
+      else row(std::integral_constant<Index, 1>());
+    }
+  }
+
   [[nodiscard]] double l1(const Vector& a, const Vector& b) const { return (a - b).cwiseAbs().sum() * grid->cell_volume(); }
 
   /// One step of implicit Euler: rho' = prod_a (I - dt A_a(rho'))^{-1} rho, by iteration on the coefficients where nonlinear.
@@ -204,17 +230,18 @@ class FokkerPlanckGrid::Work {
   }
 
   /// Steps of Crank-Nicolson, split by axes; the sign is looked at after the last.
-  Status crank_nicolson(Vector& u, double dt, int steps, FokkerPlanckGridResult& report) {
-    if (steps == 0) return Status::converged;
+  Status crank_nicolson(const Vector& from, Vector& u, double dt, int steps, FokkerPlanckGridResult& report) {
     const int d = grid->dimension();
+    if (steps == 0 || d != 2) u = from;
+    if (steps == 0) return Status::converged;
     if (d != 3) factor(0.5 * dt);
     if (d == 1) {
       for (int k = 0; k < steps; ++k) reflect(0, u);
     } else if (d == 2) {
       // Peaceman-Rachford: u' = (I - Y)^{-1}(I + X)(I - X)^{-1}(I + Y) u with X, Y = dt/2 A_0, dt/2 A_1. A product of steps is a product of
       // reflections between the first (I + Y) and the last (I - Y)^{-1}.
-      const Vector start = u;
-      add_axis(1, 0.5 * dt, start.data(), u.data());
+      u.resize(from.size());
+      explicit_rows(0.5 * dt, from.data(), u.data());
       for (int k = 0; k < steps; ++k) {
         reflect(0, u);
         if (k + 1 < steps) reflect(1, u);
@@ -247,7 +274,7 @@ class FokkerPlanckGrid::Work {
   FokkerPlanckGridOptions options;
   Vector psi;
   std::optional<GridEnergy> interaction;
-  bool linear = false, shared = false;
+  bool linear = false, shared = false, obstacles = false;
   std::vector<Vector> up, down;  // per axis, of the edge to the right of each cell; where shared, of the first line only
   std::vector<LineSolver> solvers;
   std::vector<Index> strides;
@@ -282,19 +309,18 @@ FokkerPlanckGridResult FokkerPlanckGrid::advance(const GridDensity& density, dou
   check_positive("fokker_planck_grid", "time step dt", dt);
   check_at_least("fokker_planck_grid", "steps", steps, 0);
   if (density.dimension() == 0 || !(density.grid() == *w.grid)) throw ShapeError("fokker_planck_grid: the density lives on another grid");
-  for (Index i = 0; i < w.psi.size(); ++i) {
+  for (Index i = 0; w.obstacles && i < w.psi.size(); ++i) {
     if (w.psi[i] == infinity && density.values()[i] > 0) throw DomainError("fokker_planck_grid: the density has mass where the potential is +inf");
   }
   FokkerPlanckGridResult out;
   out.status = Status::converged;
-  Vector u = density.values(), good = u, half;
+  Vector good, u, half;
   if (w.linear && method == GridStepping::second_order) {
-    out.status = w.crank_nicolson(u, dt, steps, out);
-    if (is_success(out.status)) {
-      good = std::move(u);
-      out.steps = steps;
-    }
+    out.status = w.crank_nicolson(density.values(), good, dt, steps, out);
+    if (is_success(out.status)) out.steps = steps;
+    else good = density.values();
   } else {
+    good = density.values();
     for (int k = 0; k < steps && is_success(out.status); ++k) {
       if (method == GridStepping::implicit_euler) {
         out.status = w.euler(good, dt, u, out);
@@ -303,8 +329,7 @@ FokkerPlanckGridResult FokkerPlanckGrid::advance(const GridDensity& density, dou
         out.status = w.euler(good, 0.5 * dt, half, out);
         if (is_success(out.status)) {
           w.assemble(half);
-          u = good;
-          out.status = w.crank_nicolson(u, dt, 1, out);
+          out.status = w.crank_nicolson(good, u, dt, 1, out);
         }
       }
       if (!is_success(out.status)) break;

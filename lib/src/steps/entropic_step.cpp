@@ -3,12 +3,12 @@
 #include <jko/core/check.hpp>
 #include <jko/core/parallel.hpp>
 #include <jko/transport/c_transform.hpp>
+#include <jko/transport/flux_bound.hpp>
 #include <jko/transport/separable_kernel.hpp>
 
 #include "../core/vector_math.hpp"
 #include "../measures/grid_transfer.hpp"
 #include "../transport/scaled_field.hpp"
-#include "certificate.hpp"
 #include "jko_dual.hpp"
 
 #include <fmt/format.h>
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <string>
 #include <utility>
 
@@ -29,12 +30,22 @@ constexpr double unreached = -1e7;  // log a of a cell that no scaling reaches y
 constexpr int headroom = 860;       // a tile's largest mantissa is 2^860: with double's whole range used, scalings may vary by e^1300 within reach of a tile
 constexpr int lanes = 8;            // sums run over eight interleaved accumulators, whatever the vector width
 
-/// The pointwise problem A y + B e^{k y} = L, y <= cap, for y = log rho.
+/// The pointwise problem f(y) = A y + B e^{k y} = L, y <= cap, for y = log rho. 
 struct Proximal {
-  double a = 0.5;         // A
-  double b = 0, k = 0;    // B, m - 1; b = 0 without a porous-medium part
-  double log_c = 0;       // log(B k/A)
-  double cap = infinity;  // log rho_max
+  double a = 0.5;           // A
+  double b = 0, k = 0;      // B, m - 1; b = 0 without a porous-medium part
+  double log_c = 0;         // log(B k/A)
+  double cap = infinity;    // log rho_max
+  double tail = -infinity;  // log of the density below which fast diffusion's B e^{k y} stays what it is there; then f there, and what that adds to
+  double tail_force = -infinity, tail_excess = 0;  // int_0^rho f, rho above it
+
+  void continue_below(double log_density) {
+    const double pressure = b * std::exp(k * log_density);
+    tail = log_density;
+    tail_force = a * tail + pressure;
+    tail_excess = pressure * std::exp(tail) * k / (k + 1);
+  }
+  [[nodiscard]] double force(double y) const { return a * y + (b != 0 ? b * std::exp(k * std::max(y, tail)) : 0.0); }
 };
 
 struct Sums {
@@ -56,16 +67,21 @@ JKO_INLINE void proximal_loop(const double* s, double shift, const double* v, In
       derivative = inverse / (1 + omega.value);
       pressure = omega.value * f.a / f.k;  // B e^{k y}
     }
-    const bool capped = here > f.cap, dead = !(l > -1e200);
-    if constexpr (porous) pressure = capped ? f.b * vm::exp(f.k * f.cap) : pressure;
+    const bool capped = here > f.cap, dead = !(l > -1e200), thin = porous && l < f.tail_force;
+    if constexpr (porous) {
+      pressure = capped ? f.b * vm::exp(f.k * f.cap) : pressure;
+      derivative = thin ? inverse : derivative;
+      here = thin ? f.tail + (l - f.tail_force) * inverse : here;
+    }
     here = capped ? f.cap : here;
     const double density = vm::exp(here);
     y[i] = dead ? -infinity : here;
     rho[i] = dead ? 0.0 : density;
     log_b[i] = dead ? -infinity : here - log_s;
     damping[i] = capped || dead ? 1.0 : 1.0 - derivative;
-    // The integral of B rho^k is B e^{k y} rho/(k + 1) = (B/(k+1)) e^{k y} rho.
-    value[i] = dead ? 0.0 : density * (l - f.a * (here - 1) - (porous ? pressure / f.b * bk : 0.0));
+    // The integral of B rho^k is B e^{k y} rho/(k + 1) = (B/(k+1)) e^{k y} rho; below the tail density it is rho A.
+    const double integral = density * (l - f.a * (here - 1) - (porous ? pressure / f.b * bk : 0.0));
+    value[i] = dead ? 0.0 : (thin ? density * f.a : integral - f.tail_excess);
   }
 }
 
@@ -201,9 +217,11 @@ class EntropicStep::Work {
   Vector mu, log_mu, shifted;  // shifted: h Psi/epsilon
   Proximal proximal;
   double epsilon = 0, h = 0;
+  double tail_density = 0;  // of fast diffusion, > 0
   const SeparableKernel* kernel = nullptr;
   int applications = 0, newton_steps = 0;
   double dual = 0, violation = 0, mass = 0;
+  double unreachable = 0;   // mass of the start that meets no b
 
   void set_start(const Vector& from) {
     mu = from;
@@ -232,6 +250,7 @@ class EntropicStep::Work {
       proximal.k = part->exponent - 1;
       proximal.b = r * part->coefficient * part->exponent / proximal.k;
       proximal.log_c = std::log(proximal.b * proximal.k / proximal.a);
+      if (proximal.k < 0) proximal.continue_below(std::log(tail_density));
     }
     if (f.congestion()) proximal.cap = std::log(f.congestion()->max_density);
     const Index n = mu.size();
@@ -246,12 +265,11 @@ class EntropicStep::Work {
 
   /// Scalings b from a density's logarithm (entries -infinity: no mass), then a from b. False where no mass of the start reaches any.
   [[nodiscard]] bool start_from(const Vector& log_density) {
-    // Fast diffusion has algebraic tails whatever the start's: thinner ones would begin with scalings of e^{1/rho}.
-    const double floor = proximal.k < 0 ? log_density.maxCoeff() - 12 : -infinity;
+    // Fast diffusion has algebraic tails whatever the start's.
+    const double floor = proximal.tail;
     for (Index i = 0; i < log_density.size(); ++i) {
       const double l = std::min(std::max(log_density[i], floor), proximal.cap);
-      const double pressure = proximal.b != 0 ? proximal.b * std::exp(std::min(proximal.k * l, 700.0)) : 0.0;
-      log_b[i] = l == -infinity || shifted[i] == obstacle ? -infinity : l - (proximal.a * l + pressure + shifted[i]);
+      log_b[i] = l == -infinity || shifted[i] == obstacle ? -infinity : l - (proximal.force(l) + shifted[i]);
       if (congestion.size() > 0) log_b[i] -= congestion[i] / epsilon;
     }
     return start_from_scaling();
@@ -278,18 +296,17 @@ class EntropicStep::Work {
   /// Keeps the multiplier of rho <= rho_max, epsilon (L - A y - B e^{k y}), which the density does not tell, for start_from().
   void keep_congestion() {
     if (proximal.cap == infinity) return;
-    const double pressure = proximal.b != 0 ? proximal.b * std::exp(proximal.k * proximal.cap) : 0.0;
     congestion.setZero(y.size());
     for (Index i = 0; i < y.size(); ++i) {
       // log s = y - log b.
-      if (y[i] == proximal.cap) congestion[i] = epsilon * std::max(0.0, y[i] - log_b[i] - shifted[i] - proximal.a * y[i] - pressure);
+      if (y[i] == proximal.cap) congestion[i] = epsilon * std::max(0.0, y[i] - log_b[i] - shifted[i] - proximal.force(y[i]));
     }
   }
 
   /// Everything at alpha.
   void evaluate() {
     const Index tiles = kernel->tiles();
-    sums_.assign(static_cast<std::size_t>(4 * tiles), 0.0);
+    sums_.assign(static_cast<std::size_t>(5 * tiles), 0.0);
     from_logarithms(*kernel, alpha, a, threads_, headroom);
     apply(a, s);
     parallel_for(tiles, threads_, [&](Index tile) {
@@ -302,14 +319,14 @@ class EntropicStep::Work {
         add_sum(integrand, n, value);
         add_sum(rho.data() + i, n, amount);
       });
-      sums_[static_cast<std::size_t>(4 * tile)] = total(value);
-      sums_[static_cast<std::size_t>(4 * tile + 1)] = total(amount);
+      sums_[static_cast<std::size_t>(5 * tile)] = total(value);
+      sums_[static_cast<std::size_t>(5 * tile + 1)] = total(amount);
     });
     from_logarithms(*kernel, log_b, b, threads_, headroom);
     apply(b, t);
     parallel_for(tiles, threads_, [&](Index tile) {
       const double shift = exponent(t, tile) * vm::ln2;
-      double off[lanes]{}, linear[lanes]{};
+      double off[lanes]{}, linear[lanes]{}, lost = 0;
       kernel->for_each_run(tile, [&](Index i, Index n) {
         double difference[64];
         mismatch(mu.data() + i, log_mu.data() + i, alpha.data() + i, t.mantissa.data() + i, shift, n, delta.data() + i, weight.data() + i, difference);
@@ -317,18 +334,20 @@ class EntropicStep::Work {
         for (Index j = 0; j < n; ++j) linear[j % lanes] += mu[i + j] > 0 && alpha[i + j] != unreached ? mu[i + j] * alpha[i + j] : 0.0;
         // Mass that reaches nothing, or that nothing reaches yet.
         for (Index j = 0; j < n; ++j) {
-          if (!std::isfinite(delta[i + j])) delta[i + j] = 0;
+          if (!std::isfinite(delta[i + j])) delta[i + j] = 0, lost += mu[i + j];
         }
       });
-      sums_[static_cast<std::size_t>(4 * tile + 2)] = total(off);
-      sums_[static_cast<std::size_t>(4 * tile + 3)] = total(linear);
+      sums_[static_cast<std::size_t>(5 * tile + 2)] = total(off);
+      sums_[static_cast<std::size_t>(5 * tile + 3)] = total(linear);
+      sums_[static_cast<std::size_t>(5 * tile + 4)] = lost;
     });
     const double volume = grid_->cell_volume();
-    double sum[4]{};
-    for (std::size_t i = 0; i < sums_.size(); ++i) sum[i % 4] += sums_[i];
+    double sum[5]{};
+    for (std::size_t i = 0; i < sums_.size(); ++i) sum[i % 5] += sums_[i];
     dual = volume * (sum[3] - sum[0]);
     mass = volume * sum[1];
     violation = volume * sum[2];
+    unreachable = volume * sum[4];
   }
 
   /// Conjugate gradients for x - M x = rhs in L2(weight), M x = K[b (1 - d) q]/t, q = K[a x]/s, until the residual's norm is `reduction` of the first.
@@ -369,18 +388,22 @@ class EntropicStep::Work {
 
   /// first_ = b (1 - d) K[a x]/s, second_ = K of that, both as scaled fields; `average` = K[a x]/s.
   void average_over_plan(const Vector& x) {
-    scaled_.mantissa.resize(x.size());
-    scaled_.exponent = a.exponent;
-    run([&](Index i, Index n) { products(a.mantissa.data() + i, x.data() + i, n, scaled_.mantissa.data() + i); });
-    apply(scaled_, first_);
-    average.resize(x.size());
+    push_forward(x);
     run([&](Index i, Index n) {
-      quotients(first_.mantissa.data() + i, s.mantissa.data() + i, n, average.data() + i);
       products(average.data() + i, damping.data() + i, n, first_.mantissa.data() + i);
       products(first_.mantissa.data() + i, b.mantissa.data() + i, n, scaled_.mantissa.data() + i);
     });
     scaled_.exponent = b.exponent;
     apply(scaled_, second_);
+  }
+  /// `average` = K[a x]/s, the change of log s with a change x of log a.
+  void push_forward(const Vector& x) {
+    scaled_.mantissa.resize(x.size());
+    scaled_.exponent = a.exponent;
+    run([&](Index i, Index n) { products(a.mantissa.data() + i, x.data() + i, n, scaled_.mantissa.data() + i); });
+    apply(scaled_, first_);
+    average.resize(x.size());
+    run([&](Index i, Index n) { quotients(first_.mantissa.data() + i, s.mantissa.data() + i, n, average.data() + i); });
   }
   /// K[b x]/t at each cell.
   [[nodiscard]] Vector pulled_back(const Vector& x) {
@@ -445,12 +468,17 @@ class EntropicStep::Work {
     return all;
   }
 
+  /// Fast diffusion moves its thin tails by tens of sqrt(epsilon).
+  [[nodiscard]] KernelTiles tiles() const {
+    const auto* part = free_energy_.porous_medium();
+    return part && part->exponent < 1 ? KernelTiles::narrow : KernelTiles::wide;
+  }
   const SeparableKernel& kernel_for(double eps, double radius) {
     for (const auto& [key, k] : kernels_) {
       if (key == std::pair{eps, radius}) return *k;
     }
     if (kernels_.size() >= 8) kernels_.erase(kernels_.begin());
-    kernels_.emplace_back(std::pair{eps, radius}, std::make_unique<SeparableKernel>(grid_, eps, radius, threads_));
+    kernels_.emplace_back(std::pair{eps, radius}, std::make_unique<SeparableKernel>(grid_, eps, radius, threads_, tiles()));
     return *kernels_.back().second;
   }
 
@@ -462,7 +490,7 @@ class EntropicStep::Work {
   int threads_;
   std::vector<std::pair<std::pair<double, double>, std::unique_ptr<SeparableKernel>>> kernels_;
   std::vector<double> sums_, parts_, absolute_;
-  Vector residual_, direction_, image_, step_, old_alpha_, old_delta_;
+  Vector residual_, direction_, image_, step_, old_alpha_, old_delta_, old_y_;
   ScaledField scaled_, first_, second_;
 };
 
@@ -494,6 +522,20 @@ double largest_level(const Grid& grid) {
   return 0.04 * side * side;
 }
 
+/// The density below which fast diffusion's slope may be held. Where a thin tail of the start becomes algebraic, T(x) = x + h grad F'(rho) is small beside x, so that
+/// rho = C r^{-2/(1-m)} with C = (2 h c m/(1-m))^{1/(1-m)}, which holds |S^{d-1}| C r^{-p}/p beyond r, p = 2/(1-m) - d: half the target for this r, and half of it
+/// in the whole box at this density, whichever is larger. 0 where there is no fast diffusion.
+double chosen_tail(const FreeEnergy& energy, const Grid& grid, double h, double target) {
+  const auto* part = energy.porous_medium();
+  if (!part || part->exponent >= 1) return 0;
+  const double d = grid.dimension(), fast = 1 - part->exponent, power = 2 / fast, p = power - d;
+  const double box = std::max(std::numeric_limits<double>::min(), 0.5 * target / (grid.cell_volume() * static_cast<double>(grid.size())));
+  if (p <= 0) return box;
+  const double log_c = std::log(2 * h * part->coefficient * part->exponent / fast) / fast, sphere = 2 * std::pow(std::numbers::pi, d / 2) / std::tgamma(d / 2);
+  const double log_r = (std::log(sphere / (p * 0.5 * target)) + log_c) / p;
+  return std::max(box, std::exp(log_c - power * log_r));
+}
+
 /// The coarsest grid of the box on which the sampled kernel of variance epsilon is a heat kernel: cells of sqrt(epsilon/0.75), where sampling errs by
 /// 2 exp(-2 pi^2 0.75) = 7e-7, far below what a start needs.
 Grid coarsened(const Grid& grid, double epsilon) {
@@ -516,10 +558,19 @@ Grid coarsened(const Grid& grid, double epsilon) {
 Status EntropicStep::Work::maximise(double tolerance, int limit) {
   evaluate();
   int without_progress = 0, scalings = 0;
-  double best = violation;
+  // Fast diffusion: log a changes by thousands in the tails where log rho changes by one, so there the step is taken in log rho, b follows from it and a from b.
+  const bool in_density = proximal.k < 0;
+  const double cap_force = proximal.cap < infinity ? proximal.force(proximal.cap) : infinity;
+  const double cap_slope = proximal.cap < infinity ? proximal.a + proximal.b * proximal.k * std::exp(proximal.k * proximal.cap) : 1;
+  double best = violation, lost = infinity;
+  int losing = 0;
   while (!(violation <= tolerance)) {
     if (!std::isfinite(violation) || !std::isfinite(dual)) return Status::not_finite;
     if (applications >= limit) return Status::iteration_limit;
+    // b out of double's range beside the largest of its tile: no iteration of this epsilon brings that mass back.
+    losing = unreachable > tolerance && unreachable >= 0.9 * lost ? losing + 1 : 0;
+    lost = unreachable;
+    if (losing >= 4) return Status::not_finite;
     // Where the first marginal is far off the quadratic model is of little use: a few scaling steps first.
     bool scaled = violation > 0.3 && scalings < 4;
     if (!scaled) {
@@ -527,19 +578,41 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
       // The first marginal is first e^{delta}: to first order the violation that the step leaves is int |residual| weight.
       solve(delta, std::min(0.1, violation), 0.5 * tolerance, 200, step_);
       ++newton_steps;
-      // The quadratic model is trusted for a factor e^10; cells that are off by more go on with their scaling step.
-      for (Index i = 0; i < step_.size(); ++i) {
-        if (!(std::abs(delta[i]) <= 10)) step_[i] = delta[i];
-        else step_[i] = std::clamp(step_[i], -10.0, 10.0);
+      if (in_density) {
+        push_forward(step_);
+        old_y_ = y;
+        for (Index i = 0; i < step_.size(); ++i) {
+          double change = (1 - damping[i]) * average[i];
+          if (y[i] == proximal.cap) {  // log rho goes on beyond the cap along f's tangent there, so that it tells L
+            old_y_[i] += (y[i] - log_b[i] - shifted[i] - cap_force) / cap_slope;
+            change = average[i] / cap_slope;
+          }
+          step_[i] = std::clamp(change, -2.0, 2.0);
+        }
+      } else {
+        // The quadratic model is trusted for a factor e^10; cells that are off by more go on with their scaling step.
+        for (Index i = 0; i < step_.size(); ++i) {
+          if (!(std::abs(delta[i]) <= 10)) step_[i] = delta[i];
+          else step_[i] = std::clamp(step_[i], -10.0, 10.0);
+        }
       }
       old_alpha_ = alpha;
       old_delta_ = delta;
       double length = 1;
       for (int halving = 0;; ++halving) {
-        alpha = old_alpha_ + length * step_;
+        if (in_density) {
+          for (Index i = 0; i < step_.size(); ++i) {
+            if (old_y_[i] == -infinity) continue;
+            const double l = old_y_[i] + length * step_[i];
+            log_b[i] = l <= proximal.cap ? l - (proximal.force(l) + shifted[i]) : proximal.cap - (cap_force + (l - proximal.cap) * cap_slope + shifted[i]);
+          }
+          if (!start_from_scaling()) return Status::not_finite;
+        } else {
+          alpha = old_alpha_ + length * step_;
+        }
         evaluate();
         // The dual is known to rounding only: near the maximum the violation decides.
-        if (violation < off || dual > before + 1e-14 * std::abs(before)) break;
+        if (violation < off || (dual > before + 1e-14 * std::abs(before) && (!in_density || violation < 2 * off))) break;
         if (halving == 3) {
           scaled = true;
           alpha = old_alpha_;
@@ -565,7 +638,7 @@ Status EntropicStep::Work::maximise(double tolerance, int limit) {
 
 /// L1 norm of the second marginal's part that moves farther than `radius` standard deviations along an axis.
 double EntropicStep::Work::mass_beyond(double radius) {
-  const SeparableKernel inner(grid_, epsilon, radius, threads_);
+  const SeparableKernel inner(grid_, epsilon, radius, threads_, tiles());
   inner.apply(a, first_);
   ++applications;
   double beyond = 0;
@@ -650,6 +723,8 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   w.set_start(from.values());
   const Index n = grid.size();
   const double volume = grid.cell_volume();
+  const double tail_density = chosen_tail(energy_, grid, h, options_.bias_target);
+  w.tail_density = tail_density;
   const bool interacts = energy_.interaction() != nullptr;
   const int limit = 2 * options_.max_iterations;
 
@@ -708,6 +783,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       const double next_epsilon = k + 1 < stages.size() ? stages[k + 1].epsilon : epsilon;
       const Grid& next_grid = k + 1 < stages.size() ? stages[k + 1].grid : grid;
       c.applications = c.newton_steps = 0;
+      c.tail_density = tail_density;
       c.set_start(sampled(grid, stage.grid, from.values()));
       const Vector acts = interpolated(grid, stage.grid, linear);
       if (k == 0) {
@@ -747,7 +823,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
           before_grid = &stage.grid;
         }
       }
-      scaling = reached == Status::converged && next_epsilon == stage.epsilon ? interpolated(stage.grid, next_grid, c.log_b) : Vector();
+      scaling = reached == Status::converged && next_epsilon == stage.epsilon && tail_density == 0 ? interpolated(stage.grid, next_grid, c.log_b) : Vector();
       logarithm = interpolated(stage.grid, next_grid, better);
       congested = c.congestion.size() > 0 ? interpolated(stage.grid, next_grid, c.congestion) : Vector();
     }
@@ -773,7 +849,8 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
     // Grow the kernel until what moves fits inside it. Mass beyond its edge cannot be seen; from two distances before it the tail, which falls
     // faster than geometrically, is bounded.
     const auto cut = [&] {
-      const double near = w.mass_beyond(radius - 2), nearer = w.mass_beyond(radius - 1);
+      // Above 1 where scalings left double's range.
+      const double near = std::min(1.0, w.mass_beyond(radius - 2)), nearer = std::min(1.0, w.mass_beyond(radius - 1));
       return near > 0 ? nearer * nearer / near : 0.0;
     };
     while (status == Status::converged && cut() > std::max(options_.tolerance, options_.bias_target)) {
@@ -796,11 +873,12 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
   report_.radius = radius;
   report_.kernel_applications = w.applications;
   report_.newton_steps = w.newton_steps;
+  report_.tail_density = tail_density;
   result.iterations = (w.applications + 1) / 2;
   result.status = status;
   result.residual = w.violation;
-  if (!is_success(status) && options_.epsilon == 0 && w.applications < limit) {
-    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep): the next larger ones, blurring more, may do, as long as
+  if (!is_success(status) && options_.epsilon == 0 && (w.applications < limit || tail_density > 0)) {
+    // Mass moves too far for this epsilon (or Newton's method met scalings that are too steep, as fast diffusion's, which may use up all iterations): the next larger ones, blurring more, may do, as long as
     // two of them agree to a tenth of the mass and the expansion's last term is at most a tenth of W2^2.
     EntropicStepOptions larger = options_;
     larger.bias = BiasEstimate::two_epsilons;
@@ -836,6 +914,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       for (double& v : values) v = v == part->max_density ? v : v * factor;
     }
   }
+  for (const double v : values) report_.tail_mass += v < tail_density ? v * volume : 0.0;
   result.measure = GridDensity(from.grid_ptr(), std::move(values));
   const Vector& rho = result.measure.values();
   double cost = 0;
@@ -865,7 +944,12 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       result.gap = std::max(bounds.gap, bounds.primal_value - report_.dual_value);
       // From the result's own potential, or from the better one by the triangle inequality.
       if (bounds.strength > 0) report_.l1_bound = std::min(bounds.l1_bound(result.gap) + rounding, bounds.l1_bound(bounds.gap) + (rho - dual.density).cwiseAbs().sum() * volume);
-      certify_by_gap(result, h, energy_.convexity());
+      // b7 for q+, and a flux from the result to it.
+      if (const auto convexity = energy_.convexity(); convexity && 1 + h * convexity->kappa > 0) {
+        const GridDensity feasible(from.grid_ptr(), bounds.positive / (bounds.positive.sum() * volume));
+        report_.w2_feasible = flux_bound(result.measure, feasible, {.threads = options_.threads}).value;
+        result.w2_bound = report_.w2_feasible + std::sqrt(2 * h * std::max(0.0, bounds.positive_value - bounds.dual_value) / (1 + h * convexity->kappa));
+      }
     }
   }
   if (is_success(result.status) && options_.bias == BiasEstimate::two_epsilons) {

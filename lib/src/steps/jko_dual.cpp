@@ -84,9 +84,18 @@ JkoBounds jko_bounds(const JkoDual& dual, const Vector& phi, double value) {
     cost = plan.cost * volume;
     out.spread = plan.spread;
   }
-  double local = 0;
-  for (const double r : feasible) local += dual.local.value(r);
-  out.primal_value = (local + dual.psi.dot(feasible)) * volume + cost / dual.h;
+  const auto objective = [&](const Vector& density, double transport) {
+    double local = 0;
+    for (const double r : density) local += dual.local.value(r);
+    return (local + dual.psi.dot(density)) * volume + transport / dual.h;
+  };
+  out.primal_value = objective(feasible, cost);
+  out.positive = feasible;
+  out.positive_value = out.primal_value;
+  if (dual.local.signed_densities() && feasible.minCoeff() < 0) {
+    cost = dual.transform.deposit_positive(dual.particles, out.positive).cost * volume;
+    out.positive_value = objective(out.positive, cost);
+  }
   out.gap = std::max(0.0, out.primal_value - out.dual_value);
   // J(exact) - D(phi) is at least the Bregman distance of F from rho_phi to exact. Entropy: KL/beta >= L1^2/(2 beta); m = 2: c ||.||_2^2 >= c L1^2/|box|.
   const double box = volume * static_cast<double>(dual.mu.size());

@@ -46,6 +46,8 @@ struct JkoBounds {
   double slope = 0;         ///< of J at q+ by differences: b7's eps
   double spread = 0;        ///< share of the mass that took wider weights in q+
   double transport = 0;     ///< cost of the map's plan from mu to q
+  Vector positive;          ///< q+, with wider weights also where signed densities are allowed: a measure
+  double positive_value = 0;  ///< its J
 
   /// Of int |rho_phi - exact| dx from a gap; NaN where nothing is known.
   [[nodiscard]] double l1_bound(double of_gap) const { return strength > 0 ? std::sqrt(of_gap / strength) : std::numeric_limits<double>::quiet_NaN(); }

@@ -330,7 +330,7 @@ GridW2 grid_w2(const GridDensity& a, const GridDensity& b, const GridW2Options& 
   double epsilon = std::max(4 * floor, std::min(fisher > 0 ? 2.0 * grid.dimension() / fisher : infinity, 0.04 * side * side));
 
   std::shared_ptr<const Grid> last;  // of the last level
-  Vector potential;                  // debiased, on it
+  Vector potential, before;          // debiased, on it; that of the level before, on the given grid
   double s_before = 0, e_before = 0;
   const auto finish = [&](Status status) {
     out.status = status;
@@ -339,6 +339,7 @@ GridW2 grid_w2(const GridDensity& a, const GridDensity& b, const GridW2Options& 
       const CTransform transform(a.grid_ptr(), options.threads);
       const Vector other = transform(phi), closed = transform(other);
       out.atoms_lower = std::sqrt(std::max(0.0, 2 * (closed.dot(a.values()) + other.dot(b.values())) * grid.cell_volume()));
+      if (before.size() > 0 && before.allFinite()) out.potential = (4 * phi - before) / 3;
     }
     return out;
   };
@@ -381,6 +382,7 @@ GridW2 grid_w2(const GridDensity& a, const GridDensity& b, const GridW2Options& 
       out.kernel_applications = here.applications;
       if (here.applications >= limit) return finish(Status::iteration_limit);
       if (is_success(status)) {
+        if (last) before = *last == grid ? potential : Resampling(*last, grid).prolong(potential);
         last = here.grid();
         potential = completed(last, epsilon * (here.potential() - first));
         break;

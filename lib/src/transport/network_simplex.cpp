@@ -3,8 +3,9 @@
 #include <lemon/bits/graph_extender.h>
 #include <lemon/core.h>
 #include <lemon/network_simplex.h>
+#include <lemon/static_graph.h>
 
-#include <cmath>
+#include <utility>
 
 namespace jko::lemon_solver {
 namespace {
@@ -75,30 +76,48 @@ class FullBipartite : public lemon::DigraphExtender<FullBipartiteBase> {
   FullBipartite(int n, int m) { FullBipartiteBase::construct(n, m); }
 };
 
-}  // namespace
-
-bool network_simplex(int n, int m, const std::int64_t* supply, const std::int64_t* demand, const double* cost, double scale, double unit, const std::function<void(int, int, std::int64_t)>& flow, std::int64_t* from, std::int64_t* to) {
-  const FullBipartite graph(n, m);
-  using Solver = lemon::NetworkSimplex<FullBipartite, std::int64_t, std::int64_t>;
+/// ends(arc): the rows and columns of arc `index`, 0 <= index < count.
+template <class Graph, class ArcAt, class Cost, class Ends>
+bool solve(const Graph& graph, int n, int m, int count, const std::int64_t* supply, const std::int64_t* demand, const ArcAt& arc_at, const Cost& cost, const Ends& ends,
+           const std::function<void(int, int, std::int64_t)>& flow, std::int64_t* from, std::int64_t* to) {
+  using Solver = lemon::NetworkSimplex<Graph, std::int64_t, std::int64_t>;
   Solver solver(graph);
   {
-    FullBipartite::ArcMap<std::int64_t> costs(graph);
-    for (int arc = 0; arc < n * m; ++arc) costs[FullBipartite::arcFromId(arc)] = std::llround(scale * cost[arc] * unit);
-    FullBipartite::NodeMap<std::int64_t> supplies(graph);
-    for (int i = 0; i < n; ++i) supplies[FullBipartite::nodeFromId(i)] = supply[i];
-    for (int j = 0; j < m; ++j) supplies[FullBipartite::nodeFromId(n + j)] = -demand[j];
+    typename Graph::template ArcMap<std::int64_t> costs(graph);
+    for (int k = 0; k < count; ++k) costs[arc_at(k)] = cost(k);
+    typename Graph::template NodeMap<std::int64_t> supplies(graph);
+    for (int i = 0; i < n; ++i) supplies[graph.nodeFromId(i)] = supply[i];
+    for (int j = 0; j < m; ++j) supplies[graph.nodeFromId(n + j)] = -demand[j];
     solver.costMap(costs).supplyMap(supplies);
   }
   if (solver.run() != Solver::OPTIMAL) return false;
-  for (int i = 0; i < n; ++i) {
-    for (int j = 0; j < m; ++j) {
-      const std::int64_t amount = solver.flow(FullBipartite::arcFromId(i * m + j));
-      if (amount > 0) flow(i, j, amount);
-    }
+  for (int k = 0; k < count; ++k) {
+    const std::int64_t amount = solver.flow(arc_at(k));
+    const auto [i, j] = ends(k);
+    if (amount > 0) flow(i, j, amount);
   }
-  for (int i = 0; i < n; ++i) from[i] = -solver.potential(FullBipartite::nodeFromId(i));
-  for (int j = 0; j < m; ++j) to[j] = solver.potential(FullBipartite::nodeFromId(n + j));
+  for (int i = 0; i < n; ++i) from[i] = -solver.potential(graph.nodeFromId(i));
+  for (int j = 0; j < m; ++j) to[j] = solver.potential(graph.nodeFromId(n + j));
   return true;
+}
+
+}  // namespace
+
+bool network_simplex(int n, int m, const std::int64_t* supply, const std::int64_t* demand, const std::int64_t* cost, const std::function<void(int, int, std::int64_t)>& flow, std::int64_t* from, std::int64_t* to) {
+  const FullBipartite graph(n, m);
+  return solve(graph, n, m, n * m, supply, demand, [](int k) { return FullBipartite::arcFromId(k); }, [&](int k) { return cost[k]; },
+               [&](int k) { return std::make_pair(k / m, k % m); }, flow, from, to);
+}
+
+bool network_simplex(int n, int m, const std::int64_t* supply, const std::int64_t* demand, const std::vector<Arc>& arcs, const std::function<void(int, int, std::int64_t)>& flow, std::int64_t* from, std::int64_t* to) {
+  std::vector<std::pair<int, int>> ends;
+  ends.reserve(arcs.size());
+  for (const Arc& arc : arcs) ends.emplace_back(arc.from, n + arc.to);
+  lemon::StaticDigraph graph;
+  graph.build(n + m, ends.begin(), ends.end());
+  const auto at = [&](int k) -> const Arc& { return arcs[static_cast<std::size_t>(k)]; };
+  return solve(graph, n, m, static_cast<int>(arcs.size()), supply, demand, [](int k) { return lemon::StaticDigraph::arcFromId(k); }, [&](int k) { return at(k).cost; },
+               [&](int k) { return std::make_pair(at(k).from, at(k).to); }, flow, from, to);
 }
 
 }  // namespace jko::lemon_solver

@@ -17,7 +17,7 @@ namespace {
 
 // A tile is 64 cells along axis 0 (eight vectors of eight), and 32 and 8 along the others: with 22 taps to a side one column of tiles and its
 // margins fill 39 kB, the first-level cache.
-constexpr Index tile_shape[3] = {64, 32, 8};
+constexpr Index tile_shape[3] = {64, 32, 8}, narrow_shape[3] = {16, 16, 8};
 
 using Lanes = double __attribute__((vector_size(64)));
 struct __attribute__((packed, may_alias)) Unaligned {
@@ -28,7 +28,7 @@ struct __attribute__((packed, may_alias)) Unaligned {
 JKO_INLINE const Unaligned& at(const double* p) { return *reinterpret_cast<const Unaligned*>(p); }
 JKO_INLINE void store(double* p, const Lanes& v) { reinterpret_cast<Unaligned*>(p)->lanes = v; }
 
-/// out[i] = w[0] p[i] + sum_r w[r] (p[i + r stride] + p[i - r stride]) for i < 64, p the centre of the buffer.
+/// out[i] = w[0] p[i] + sum_r w[r] (p[i + r stride] + p[i - r stride]) for i < 64, or for i < 16; p the centre of the buffer.
 JKO_INLINE void sum_taps(const double* p, Index stride, const double* w, Index taps, double* out) {
   for (int half = 0; half < 2; ++half, p += 32, out += 32) {
     Lanes s0 = w[0] * at(p).lanes, s1 = w[0] * at(p + 8).lanes, s2 = w[0] * at(p + 16).lanes, s3 = w[0] * at(p + 24).lanes;
@@ -49,7 +49,23 @@ JKO_INLINE void sum_taps(const double* p, Index stride, const double* w, Index t
   }
 }
 
-/// `rows` rows of 64 outputs; consecutive rows are out_stride apart, those of the buffer 64. The row stride of the taps is `stride`.
+JKO_INLINE void sum_taps_narrow(const double* p, Index stride, const double* w, Index taps, double* out) {
+  Lanes s0 = w[0] * at(p).lanes, s1 = w[0] * at(p + 8).lanes;
+  const double *up = p, *down = p;
+  for (Index r = 1; r <= taps; ++r) {
+    up += stride;
+    down -= stride;
+    s0 += w[r] * (at(up).lanes + at(down).lanes);
+    s1 += w[r] * (at(up + 8).lanes + at(down + 8).lanes);
+  }
+  store(out, s0);
+  store(out + 8, s1);
+}
+
+/// `rows` rows of 64 outputs (narrow: 16); consecutive rows are out_stride apart, those of the buffer buffer_stride. The row stride of the taps is `stride`.
+JKO_VECTOR_CLONES void convolve_narrow(const double* buffer, Index buffer_stride, Index stride, const double* w, Index taps, Index rows, double* out, Index out_stride) {
+  for (Index j = 0; j < rows; ++j) sum_taps_narrow(buffer + j * buffer_stride, stride, w, taps, out + j * out_stride);
+}
 JKO_VECTOR_CLONES void convolve(const double* buffer, Index buffer_stride, Index stride, const double* w, Index taps, Index rows, double* out, Index out_stride) {
   for (Index j = 0; j < rows; ++j) sum_taps(buffer + j * buffer_stride, stride, w, taps, out + j * out_stride);
 }
@@ -63,7 +79,7 @@ double power_of_two(int e) { return e < -1022 ? 0.0 : std::bit_cast<double>(stat
 
 }  // namespace
 
-SeparableKernel::SeparableKernel(std::shared_ptr<const Grid> grid, double variance, double radius, int threads) : grid_(std::move(grid)), variance_(variance), threads_(threads) {
+SeparableKernel::SeparableKernel(std::shared_ptr<const Grid> grid, double variance, double radius, int threads, KernelTiles tiles) : grid_(std::move(grid)), variance_(variance), threads_(threads) {
   if (!grid_) throw DomainError("separable_kernel: the grid is missing");
   grid_->validate();
   check_positive("separable_kernel", "variance", variance);
@@ -84,7 +100,7 @@ SeparableKernel::SeparableKernel(std::shared_ptr<const Grid> grid, double varian
     weights_.push_back(w / sum);
   }
   for (int a = 0; a < 3; ++a) {
-    tile_[a] = tile_shape[a];
+    tile_[a] = tiles == KernelTiles::narrow ? narrow_shape[a] : tile_shape[a];
     tiles_[a] = (cells_[a] + tile_[a] - 1) / tile_[a];
   }
 }
@@ -133,6 +149,7 @@ void SeparableKernel::pass(int axis, const double* in, const std::vector<int>& i
     thread_local Vector buffer, results;  // aligned to cache lines
     // Lanes beyond a narrow tile are computed and dropped; they must be numbers.
     const bool whole = width == tile_[0];
+    const auto sums = tile_[0] == tile_shape[0] ? convolve : convolve_narrow;
     if (axis == 0) {
       if (whole) buffer.resize(tile_[0] + 2 * taps);
       else buffer.setZero(tile_[0] + 2 * taps);
@@ -152,7 +169,7 @@ void SeparableKernel::pass(int axis, const double* in, const std::vector<int>& i
             ++c;
           }
         }
-        convolve(buffer.data() + taps, 0, 1, w.data(), taps, 1, whole ? out + first : results.data(), 0);
+        sums(buffer.data() + taps, 0, 1, w.data(), taps, 1, whole ? out + first : results.data(), 0);
         if (!whole) std::copy_n(results.data(), count, out + first);
       });
       return;
@@ -169,7 +186,7 @@ void SeparableKernel::pass(int axis, const double* in, const std::vector<int>& i
         scale_copy(in + base + from * row_stride[axis], width, power_of_two(exponent_of(from) - reference), buffer.data() + (c - begin + taps) * tile_[0]);
       }
       double* const target = out + base + begin * row_stride[axis];
-      convolve(buffer.data() + taps * tile_[0], tile_[0], tile_[0], w.data(), taps, rows, whole ? target : results.data(), whole ? row_stride[axis] : tile_[0]);
+      sums(buffer.data() + taps * tile_[0], tile_[0], tile_[0], w.data(), taps, rows, whole ? target : results.data(), whole ? row_stride[axis] : tile_[0]);
       for (Index j = 0; j < rows && !whole; ++j) std::copy_n(results.data() + j * tile_[0], width, target + j * row_stride[axis]);
     }
   });

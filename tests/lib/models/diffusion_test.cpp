@@ -52,6 +52,29 @@ TEST_CASE("each derivative of a diffusion is the derivative of the one below") {
   }
 }
 
+TEST_CASE("all derivatives at once are the derivatives one by one") {
+  std::vector<DiffusionPtr> families{langevin_diffusion(double_well()), diffusion_formula("a+b*x+exp(-c*x)", "s*x^g*(1+x)^(g-2)", {0, 1})};
+  for (const std::string& name : diffusion_names()) families.push_back(diffusion_family(name));
+  const Vector x = Vector::LinSpaced(150, 0.02, 0.98);  // more than two rows of a tape
+  for (const DiffusionPtr& family : families) {
+    const Vector theta = inside(*family);
+    for (const Coefficient c : {Coefficient::drift, Coefficient::diffusion}) {
+      const std::size_t orders = family->potential() ? 3 : 6;  // a potential offers three in x with one in theta
+      std::vector<Vector> value(orders, Vector(x.size()));
+      std::vector<Matrix> gradient(orders, Matrix(theta.size(), x.size()));
+      family->jet(c, x, theta, value, gradient);
+      for (std::size_t k = 0; k < value.size(); ++k) {
+        const int order = static_cast<int>(k);
+        const Vector one = family->evaluate(c, {order, 0}, x.transpose(), theta).row(0).transpose();
+        const Matrix by_theta = family->evaluate(c, {order, 1}, x.transpose(), theta);
+        // Some dozen roundings of terms whose alternating sum loses less than a digit of the largest.
+        CHECK((value[k] - one).cwiseAbs().maxCoeff() <= 1e-13 * (1e-300 + one.cwiseAbs().maxCoeff()));
+        CHECK((gradient[k] - by_theta).cwiseAbs().maxCoeff() <= 1e-13 * (1e-300 + by_theta.cwiseAbs().maxCoeff()));
+      }
+    }
+  }
+}
+
 TEST_CASE("a family and the formula that says the same agree") {
   const auto check = [](const char* name, const char* drift, const char* diffusion, DiffusionFamily::Interval interval) {
     const auto family = diffusion_family(name), formula = diffusion_formula(drift, diffusion, interval);

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 
 using namespace jko;
@@ -31,6 +32,43 @@ TEST_CASE("rationals are not integer divisions, and functions and constants keep
   const double expected = x * x / 3 + std::exp(-x) * std::cos(2 * M_PI * x) / 7 + k * std::pow(std::log(1 + x * x), 2) + 0.25 * std::sqrt(2 + x);
   const double value = p->evaluate({0, 0}, Matrix::Constant(1, 1, x), Vector::Constant(1, k))(0, 0);
   CHECK(std::abs(value - expected) < 1e-14);
+}
+
+TEST_CASE("a point has the same bits alone and among others, and in a jet as in evaluate()") {
+  const PotentialPtr p = formula("a*exp(-x^2/2)*cos(3*x) + log(1 + b*x^2) + (1 + x^2)^g/(2 + sin(x))");
+  const Vector theta{{0.7, 1.1, 1.3}};
+  RandomStream random(2, "formula test");
+  Matrix points(1, 200);
+  for (double& x : points.reshaped()) x = 6 * random.uniform() - 3;
+  for (const Derivative which : {Derivative{0, 0}, Derivative{2, 0}, Derivative{1, 1}, Derivative{2, 2}}) {
+    const Matrix all = p->evaluate(which, points, theta);
+    for (const Index k : {Index{0}, Index{63}, Index{64}, Index{199}}) CHECK(p->evaluate(which, points.col(k), theta) == all.col(k));
+  }
+  Vector value(200), first(200), second(200), alone(200);
+  p->jet(points.data(), 200, theta, value.data(), first.data(), second.data());
+  p->jet(points.data(), 200, theta, nullptr, alone.data(), nullptr);
+  // Up to some thirty roundings of terms below 100.
+  CHECK((value - p->evaluate({0, 0}, points, theta).row(0).transpose()).cwiseAbs().maxCoeff() < 1e-12);
+  CHECK((first - p->evaluate({1, 0}, points, theta).row(0).transpose()).cwiseAbs().maxCoeff() < 1e-12);
+  CHECK((second - p->evaluate({2, 0}, points, theta).row(0).transpose()).cwiseAbs().maxCoeff() < 1e-12);
+  CHECK((alone - first).cwiseAbs().maxCoeff() < 1e-12);
+}
+
+TEST_CASE("powers and functions outside their domain: what the mathematics library says") {
+  const PotentialPtr p = formula("s*x^g");
+  const auto at = [&](double x, double g, int order) { return p->evaluate({order, 0}, Matrix::Constant(1, 1, x), Vector{{1.0, g}})(0, 0); };
+  for (const double x : {1e-200, 1e-9, 3.0, 1e200}) CHECK(std::abs(at(x, 1.25, 1) / (1.25 * std::pow(x, 0.25)) - 1) < 1e-15);  // four roundings
+  CHECK(at(0, 2.5, 0) == 0);
+  CHECK(at(-2, 3, 1) == 12);
+  CHECK(std::isnan(at(-2, 0.5, 0)));
+  CHECK(std::isnan(at(-2, 0.5, 1)));
+  const auto value = [](const char* text, double x) { return formula(text)->evaluate({0, 0}, Matrix::Constant(1, 1, x), Vector(0))(0, 0); };
+  CHECK(std::isinf(value("1/x", 0)));
+  CHECK(value("log(x)", 0) == -std::numeric_limits<double>::infinity());
+  CHECK(std::isnan(value("log(x)", -1)));
+  CHECK(std::isnan(value("sqrt(x)", -1)));
+  CHECK(value("x^(-3)/4 + x^7", 2) == 0.03125 + 128);
+  CHECK_THROWS_WITH_AS(value("x*sqrt(-4)", 1), "formula: the constant 2*I is not real", DomainError);
 }
 
 TEST_CASE("d-dimensional derivatives are symmetric and consistent with differences") {

@@ -125,6 +125,17 @@ TEST_CASE("porous medium: Barenblatt's profile at first order, no mass ahead of 
   }
 }
 
+TEST_CASE("a front that moves by a fifth of its radius takes few Newton iterations, with cells at the edge relaxed") {
+  FreeEnergy energy;
+  energy.add_porous_medium(0.05, 2);
+  FiniteVolumeStep step(energy);
+  const auto r = step.advance(problems::barenblatt(2, 2, 0.05).on_grid(box(2, 128, 0.5), 0.2), 0.005);
+  CHECK(r.status == Status::converged);
+  CHECK(r.iterations <= 8);  // 4 seen; without the relaxation 20
+  CHECK(step.report().l1_residual <= 1e-9);
+  CHECK(r.gap <= 1e-12);
+}
+
 TEST_CASE("obstacles keep the mass out, and the law flows around them to its Gibbs density") {
   const auto grid = box(2, 32, 2);
   FreeEnergy energy;

@@ -118,6 +118,31 @@ TEST_CASE("an affine map with a positive definite matrix is optimal, so W2 is kn
   CHECK((half.points() - 0.5 * (x + y)).cwiseAbs().maxCoeff() < 1e-14);
 }
 
+TEST_CASE("problems that begin with a part of the entries are proved optimal among all of them") {
+  // More than 200 x 200 entries. A shift and a change of shape; unequal numbers and weights; costs without structure; ties; far clusters that the first arcs do not join; half of the weights zero.
+  const auto equal = [](Index n) { return Vector(Vector::Constant(n, 1 / static_cast<double>(n))); };
+  const Matrix x = normals(2, 400, 20), y = 0.5 * normals(2, 400, 21).array() + 1;
+  check_proof(exact_transport(Particles(x), Particles(y)), squares(x, y), equal(400), equal(400));
+  const Vector a = weights(300, 22), b = weights(450, 23);
+  const Matrix p = normals(3, 300, 24), q = normals(3, 450, 25).array().square();
+  check_proof(exact_transport(Particles(p, a), Particles(q, b)), squares(p, q), a, b);
+  const Matrix costs = normals(300, 450, 26);
+  check_proof(exact_transport(costs, a, b), costs, a, b);
+  const Matrix grid = (2 * normals(2, 300, 27)).array().round(), other = (2 * normals(2, 300, 28)).array().round();
+  check_proof(exact_transport(Particles(grid), Particles(other)), squares(grid, other), equal(300), equal(300));
+  Matrix left = x, right = y;
+  for (Index i = 0; i < 400; ++i) {
+    left(0, i) += 1000.0 * static_cast<double>(i / 100);
+    right(0, i) += 1000.0 * static_cast<double>(3 - i / 100);
+  }
+  check_proof(exact_transport(Particles(left), Particles(right)), squares(left, right), equal(400), equal(400));
+  check_proof(exact_transport(Matrix::Zero(300, 450), a, b), Matrix::Zero(300, 450), a, b);
+  Vector sparse = equal(400);
+  for (Index i = 0; i < 400; i += 3) sparse[i] = 0;  // every point of the coarse problem
+  sparse /= sparse.sum();
+  check_proof(exact_transport(Particles(left, sparse), Particles(right)), squares(left, right), sparse, equal(400));
+}
+
 TEST_CASE("one dimension by sorting is the simplex's answer, and the integral of the squared difference of quantiles") {
   const Matrix x = normals(1, 50, 8), y = 2.0 * normals(1, 80, 9).array() + 1.0;
   const Vector a = weights(50, 3), b = weights(80, 4);

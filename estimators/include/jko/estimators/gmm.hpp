@@ -41,12 +41,18 @@ struct GmmFit {
 };
 
 /// Minimises mean' W mean ([Hansen1982]) by Gauss-Newton with the exact Jacobian (search where that fails). Omega is of the centred moments. q may be at most n/2 and at least the number of free parameters.
+/// A warning names a parameter that runs to the open end of its range: the moments then ask for a value beyond it.
 /// Status singular_information where Omega or G'WG is singular (moments that are linearly dependent, parameters that they do not know). Less efficient than a likelihood where there is one: use it where only moments are trusted.
 [[nodiscard]] GmmFit fit_gmm(const MomentFunction& moments, const std::vector<Parameter>& parameters, const ConstVectorRef& start, const GmmOptions& options = {});
 
-/// The transition's mean and variance against 1 and the standardised x: f = (e, e z, e^2 - phi, (e^2 - phi) z), e = X' - F, four moments, each over the time step's scale (e/dt, (e^2 - phi)/dt). F and phi are exact where moments are
-/// closed (conditional_moments.hpp; lags 0 is then right), else Euler's, b dt and sigma^2 dt: the moments of [CKLS1992], off by O(dt).
-[[nodiscard]] MomentFunction transition_moments(const Panel& panel, const Diffusion& diffusion);
+enum class TransitionMoments {
+  exact,  ///< conditional_moments.hpp: closed for Pearson diffusions, numerical for others. Martingale differences: lags 0
+  euler,  ///< b dt and sigma^2 dt, the moments of [CKLS1992]: off by O(dt)
+};
+
+/// The transition's mean and variance against powers of the standardised x: f = (e z^k, (e^2 - phi) z^k), e = X' - F, k = 0, ..., degree, each over the time step's scale (e/dt, (e^2 - phi)/dt). Degree 1 has the four moments
+/// of [CKLS1992]; a double well needs 3, since by its symmetry two of those four know nothing.
+[[nodiscard]] MomentFunction transition_moments(const Panel& panel, const Diffusion& diffusion, TransitionMoments moments = TransitionMoments::exact, int degree = 1);
 
 /// Stationary moments of the generator: f_k = L (z^k/k) = b z^{k-1}/s + (k - 1) sigma^2 z^{k-2}/(2 s^2), k = 1, ..., degree, z = (x - centre)/s standardised ([HansenScheinkman1995]). Mean zero for any dt, any spacing,
 /// and for independent draws alike; they know (b, sigma^2) up to a common factor only: fix one scale. Serially correlated along a path: keep the lags.

@@ -23,11 +23,11 @@ enum class Transition {
   hermite_1,     ///< [AitSahalia2002] with the Hermite sum carried to infinity, in the logarithm: the error of log p is O(D^2), O(D^3), O(D^4) for |X' - X| = O(sqrt D); never negative,
   hermite_2,     ///<   so there is no inadmissible term, but not normalised, and wild where D is coarse (compare the orders)
   hermite_3,
-  strang,        ///< Strang splitting about a fixed point of the drift ([PilipovicSamsonDitlevsen2024]); constant sigma, any dimension; exact for linear drift; the backward flow of half a step may not exist where D
+  strang,        ///< Strang splitting about a fixed point of the drift ([PilipovicSamsonDitlevsen2024]); any dimension, in one for any sigma(x) (in y = int dx/sigma); exact for linear drift and constant sigma; the backward flow of half a step may not exist where D
                  ///<   is coarse: density zero
   pedersen,      ///< simulated (simulated_likelihood.hpp, default options): plain Euler paths
   modified_bridge,  ///< simulated: paths drawn towards the end point
-  jko,           ///< by JKO steps from a narrow law (jko_likelihood.hpp); one-dimensional Langevin models
+  jko,           ///< by JKO steps from a narrow law (jko_likelihood.hpp); one dimension
   fokker_planck, ///< numerical law to near rounding, any D (fokker_planck_density.hpp)
 };
 [[nodiscard]] std::vector<std::string> transition_names();

@@ -1,8 +1,10 @@
 #pragma once
-/// Second order in time for grid densities, which have no geodesics to extrapolate along.
+/// Second order in time for every step on grids, by combining the densities of two flows.
 #include <jko/flows/flow.hpp>
 #include <jko/measures/grid_density.hpp>
+#include <jko/steps/back_and_forth_step.hpp>
 #include <jko/steps/entropic_step.hpp>
+#include <jko/steps/finite_volume_step.hpp>
 
 #include <vector>
 
@@ -27,10 +29,12 @@ struct ExtrapolatedFlow {
 };
 
 /// Richardson's scheme for a grid flow: JKO flows with h and h/2 side by side, extrapolated after every step of h; order two in time where the flow is smooth from its start
-/// on. Neither flow sees the extrapolated densities. Where the step's epsilon is 0 it is chosen once, from the start, for both flows. Records: k, t and h of the coarse
+/// on. Neither flow sees the extrapolated densities. Where an entropic step's epsilon is 0 it is chosen once, from the start, for both flows. Records: k, t and h of the coarse
 /// flow; energy, moments and smallest density of the extrapolated density; residual the largest and iterations the sum of the three steps; gap, w2_bound, w2_moved and objective NaN, since the
 /// extrapolated sequence minimises nothing. Shared sensitivities are extrapolated likewise (the clipping of negative parts apart). Status: the flows', or order_lost
 /// as at extrapolate(). Throws DomainError for another scheme than jko, adaptive steps and parameters of each step.
-[[nodiscard]] ExtrapolatedFlow extrapolated_flow(const EntropicStep& step, const GridDensity& start, const FlowOptions& options, Observer* observer = nullptr);
+/// Defined for BackAndForthStep, EntropicStep and FiniteVolumeStep.
+template <class Step>
+[[nodiscard]] ExtrapolatedFlow extrapolated_flow(const Step& step, const GridDensity& start, const FlowOptions& options, Observer* observer = nullptr);
 
 }  // namespace jko

@@ -39,6 +39,9 @@ class DiffusionFamily {
   /// As Potential::evaluate() in one dimension: out is p^theta x n. Any order in x, orders 0 and 1 in theta. Points must lie in the state space.
   virtual void evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta, MatrixRef out) const = 0;
 
+  /// The derivatives in x of all orders below value.size() at once: value[k] takes n numbers, gradient[k] those in theta, parameter_count() x n. The caller sizes both.
+  virtual void jet(Coefficient coefficient, const ConstVectorRef& x, const ConstVectorRef& theta, std::vector<Vector>& value, std::vector<Matrix>& gradient) const;
+
   [[nodiscard]] Matrix evaluate(Coefficient coefficient, Derivative which, const ConstMatrixRef& points, const ConstVectorRef& theta) const;
   [[nodiscard]] int parameter_count() const { return static_cast<int>(parameters().size()); }
 };

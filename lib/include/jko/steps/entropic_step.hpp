@@ -53,6 +53,8 @@ struct EntropicReport {
   double bias = std::numeric_limits<double>::quiet_NaN();  ///< estimated L1 distance to the unregularised minimiser, where asked for; for orders p < 2 in
                                                            ///< epsilon (fronts) it is 3/(2^p - 1) too small
   double radius = 0;             ///< of the truncated kernel, in standard deviations sqrt(epsilon)
+  double tail_density = 0;       ///< fast diffusion only: below it the energy's slope was held, see "Fast diffusion" at EntropicStep
+  double tail_mass = 0;          ///< of the result, where its density is below tail_density
   int kernel_applications = 0;
   int newton_steps = 0;
   int outer_iterations = 0;      ///< of the interaction
@@ -62,6 +64,7 @@ struct EntropicReport {
   double best_dual_value = std::numeric_limits<double>::quiet_NaN();  ///< after the ascent
   double primal_value = std::numeric_limits<double>::quiet_NaN();  ///< J(q+) after the ascent: an upper bound of min J
   double l1_feasible = std::numeric_limits<double>::quiet_NaN();   ///< int |result - q| dx
+  double w2_feasible = std::numeric_limits<double>::quiet_NaN();   ///< >= W2(result, q+), by a flux (transport/flux_bound.hpp); NaN where no convexity constant is known
   double l1_bound = std::numeric_limits<double>::quiet_NaN();      ///< of int |result - exact| dx, by convexity of F in rho; NaN without entropy or for m != 2
   std::string uncertified;       ///< why there is none, though asked for
 };
@@ -85,6 +88,11 @@ struct EntropicReport {
 /// 1/2 + h/(epsilon beta), so epsilon is lowered in steps by 4 from h/beta's size and log rho extrapolated in epsilon^2 to the next start.
 /// Scalings are kept as mantissas with one exponent a tile: no epsilon leaves double's range. `guess` in advance() replaces the lowering.
 ///
+/// Fast diffusion (m < 1): h F'(rho)/epsilon ~ -rho^{m-1} h/epsilon has no bound, while the mass it acts on is nothing: below tail_density u is replaced by its
+/// tangent there (still convex; J changes by at most c tail_density^m |box|), so that thinner tails stay where they are. tail_density follows from bias_target: half
+/// of it lies beyond the radius where the tail that h makes of a thin start, (2 h c m/(1-m))^{1/(1-m)} r^{-2/(1-m)}, has this density, or half of it in the whole box at this
+/// density. Newton's steps are taken in log rho there. What moves farther than the kernel's reach ends as under "Status" or with a raised epsilon.
+///
 /// residual is the L1 violation of the first marginal (not the L2 residual of step_result.hpp). w2_moved corrects the plan's cost by the entropies and the
 /// Fisher terms above. Status: converged; iteration_limit; stalled where rounding stops it; not_finite where no mass of `from` can reach the allowed cells
 /// within the kernel's reach.
@@ -93,8 +101,8 @@ struct EntropicReport {
 /// unregularised discrete problem min J = F + W_h(., from)/h of back_and_forth_step.hpp (W_h: transport with cubic splines between the cells, third order in the
 /// width), whose density rho_phi is the result. certificate_iterations of the dual's ascent give a better phi' and its push-forward q+ of `from`:
 /// D(phi) <= D(phi') <= min J <= J(q+). gap is J(q+) - D(phi), what the result's potential leaves of the dual, and KL(exact | result) <= beta gap. l1_bound is the lesser of
-/// what this proves and of int |result - rho_phi'| + (2 beta (J(q+) - D(phi')))^{1/2}. w2_bound = sqrt(2 h gap/(1 + h kappa)) is b7's bound of W2(q+, exact), q+ being within
-/// l1_feasible of the result: no cheap plan has exactly the result as its marginal. The bias of epsilon, the iteration's error and what the kernel cuts off are all in these
+/// what this proves and of int |result - rho_phi'| + (2 beta (J(q+) - D(phi')))^{1/2}. w2_bound, of W2(result, exact), is
+/// w2_feasible >= W2(result, q+) (a flux between the two, transport/flux_bound.hpp) and b7's (2 h (J(q+) - D(phi'))/(1 + h kappa))^{1/2} >= W2(q+, exact). The bias of epsilon, the iteration's error and what the kernel cuts off are all in these
 /// bounds; the distance of the discrete problem from the continuous one is not. With a semi-implicit interaction the certified functional has W*from as a fixed potential;
 /// implicit interactions, congestion, m < 1, obstacles, and periodic boxes are not certified. Cost: docs/methods/entropic_step.md.
 ///

@@ -42,7 +42,7 @@ struct FiniteVolumeReport {
 /// **This is not the exact JKO minimiser**: it differs from it by O(h^2) in a step of smooth positive solutions, and by O(dx) of upwinding (numerical
 /// diffusion |grad phi| dx/2). It keeps what matters of the scheme: energy descent, positivity, mass, and exp(-beta Psi) as exact equilibrium. w2_bound is NaN; w2_moved is
 /// h times the square root of sum V rho_up ((phi_K - phi_L)/dx)^2, the linearised distance. Residual: l1_residual.
-/// Cost: 2 to 16 Newton iterations; a product with its preconditioner 25 ns a cell, a factorisation 9 us a cell at 256^2 (docs/methods/finite_volume_step.md). Wrong choice where the exact step or second order in the width
+/// Cost: 2 to 16 Newton iterations; a product with its preconditioner 25 ns a cell, a factorisation 1 to 9 us a cell at 256^2 (docs/methods/finite_volume_step.md). Wrong choice where the exact step or second order in the width
 /// matters (back_and_forth_step.hpp, entropic_step.hpp), for interactions, congestion and fast diffusion (refused), and for the linear Fokker-Planck equation alone (reference/fokker_planck_grid.hpp).
 class FiniteVolumeStep {
  public:
@@ -50,6 +50,7 @@ class FiniteVolumeStep {
   explicit FiniteVolumeStep(FreeEnergy energy, FiniteVolumeStepOptions options = {});
 
   [[nodiscard]] const FreeEnergy& energy() const { return energy_; }
+  [[nodiscard]] const FiniteVolumeStepOptions& options() const { return options_; }
   void set_parameters(const ConstVectorRef& parameters) { energy_.set_parameters(parameters); }
   [[nodiscard]] EnergyValue energy_value(const GridDensity& measure) const;
   /// h > 0, time. Throws DomainError where `from` has mass on an obstacle.

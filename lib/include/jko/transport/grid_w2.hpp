@@ -25,6 +25,9 @@ struct GridW2 {
   Index cells = 0;          ///< of the last level's grid
   int levels = 0;
   int kernel_applications = 0;
+  /// At the cell centres, in x^2: x - grad potential(x) is where the mass of a at x goes in b. Debiased potentials of the last two levels, extrapolated as the value is; meaningless where a has
+  /// next to no mass. Empty unless two levels were finished. For geodesics: grid_geodesic.hpp.
+  Vector potential;
 };
 
 /// Debiased entropic transport ([Feydy2019]) for the cost |x - y|^2/2,

@@ -43,4 +43,21 @@ void Console::progress(std::string_view what, double done, double total) {
 
 bool Console::stop_requested() { return interrupted.raised(); }
 
+namespace {
+
+CLI::Validator number_check(bool zero) {
+  return {[zero](std::string& text) {
+            double value = 0;
+            if (!CLI::detail::lexical_cast(text, value)) return fmt::format("'{}' is no number", text);
+            if (value > 0 || (zero && value == 0)) return std::string();
+            return fmt::format("is {}, but must be {}", text, zero ? ">= 0" : "> 0");
+          },
+          zero ? "NUMBER >= 0" : "NUMBER > 0"};
+}
+
+}  // namespace
+
+CLI::Validator positive_number() { return number_check(false); }
+CLI::Validator non_negative_number() { return number_check(true); }
+
 }  // namespace jko::cli

@@ -1,6 +1,8 @@
 #pragma once
-/// Progress on a terminal and Ctrl-C.
+/// Progress on a terminal and Ctrl-C; checks of numbers on the command line.
 #include <jko/core/progress.hpp>
+
+#include <CLI/CLI.hpp>
 
 #include <chrono>
 
@@ -22,5 +24,9 @@ class Console : public Observer {
   double before_ = 0, begin_done_ = 0;
   std::chrono::steady_clock::time_point begin_, last_;
 };
+
+/// For options: CLI11's own print the largest double.
+[[nodiscard]] CLI::Validator positive_number();      ///< > 0
+[[nodiscard]] CLI::Validator non_negative_number();  ///< >= 0
 
 }  // namespace jko::cli

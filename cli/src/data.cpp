@@ -1,5 +1,7 @@
 #include "data.hpp"
 
+#include "console.hpp"
+
 #include <jko/core/error.hpp>
 #include <jko/io/csv.hpp>
 #include <jko/io/npy.hpp>
@@ -16,6 +18,7 @@ namespace jko::cli {
 namespace {
 
 CsvTable read_table(const DataArguments& a) {
+  if (std::filesystem::is_directory(a.file)) throw IoError(fmt::format("{}: is a folder, but must be a file", a.file));
   if (std::filesystem::path(a.file).extension() != ".npy") return read_csv(a.file, a.skip_missing ? Missing::nan : Missing::refused);
   CsvTable table;
   table.source = a.file;
@@ -47,7 +50,7 @@ std::vector<std::string> coordinates(const DataArguments& a, const CsvTable& tab
 
 void DataArguments::add_options(CLI::App& command) {
   command.add_option("--column", column, "data column, or columns separated by commas (default: all but t, time and path)");
-  command.add_option("--dt", dt, "time between rows, overrides the time column")->check(CLI::PositiveNumber);
+  command.add_option("--dt", dt, "time between rows, overrides the time column")->check(positive_number());
   command.add_option("--until", until, "use observations up to this time only");
   command.add_flag("--skip-missing", skip_missing, "leave out rows with an empty cell, nan or NA: they become gaps in time");
 }

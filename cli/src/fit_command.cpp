@@ -55,7 +55,19 @@ std::vector<std::string> split(const std::string& text) {
 
 Fit fit_of(const Problem& problem, const Arguments& a) {
   Fit fit;
+  if (!problem.panel.empty()) {
+    Index transitions = 0;
+    for (const auto& path : problem.panel) transitions += path.transitions();
+    const auto free = std::count(problem.options.fixed.begin(), problem.options.fixed.end(), false);
+    const Matrix& values = problem.panel.front().values;
+    const bool constant = (values.rowwise().maxCoeff().array() == values.rowwise().minCoeff().array()).any();  // has its own line
+    if (!constant && transitions * values.rows() < free) {
+      throw DomainError(fmt::format("fit: {} transition{} of {} coordinate{} cannot determine {} parameters", transitions, transitions == 1 ? "" : "s", values.rows(), values.rows() == 1 ? "" : "s", free));
+    }
+  }
   if (a.starts > 1) {
+    const std::vector<std::string> others{"stationary", "binned", "snapshot-gaussian", "particle-filter"};
+    if (!problem.likelihood && std::find(others.begin(), others.end(), problem.estimator) == others.end()) throw DomainError(fmt::format("fit: --starts compares likelihoods, and {} has none", problem.estimator));
     estimators::MultiStartOptions options{.starts = a.starts, .seed = a.seed, .threads = a.threads, .fit = problem.options};
     const auto count = static_cast<Index>(problem.parameters.size());
     const Matrix starts = estimators::scattered_starts(problem.start, Eigen::Map<const Vector>(problem.options.lower.data(), count),
@@ -196,6 +208,7 @@ void add_bias(const Problem& problem, const Fit& fit, Extras& out) {
   if (problem.estimator != "exact" || problem.panel.size() != 1 || !is_success(fit.status) || fit.names != std::vector<std::string>{"kappa", "mu", "beta"}) return;
   if (std::count(fit.fixed.begin(), fit.fixed.end(), true) != 0 || !estimators::summarise(problem.panel).even || !(fit.estimate[0] > 0)) return;
   const Vector bias = estimators::exact_ou_bias(fit.estimate[0], fit.estimate[2], fit.duration / static_cast<double>(fit.n), fit.n);
+  if (!(bias[0] < fit.estimate[0]) || !(bias[2] < fit.estimate[2])) return;  // no leading order to take off
   out.json["bias"] = numbers(bias);
   out.text += fmt::format("bias       kappa {:+.4g}, beta {:+.4g} expected to order 1/n; corrected {:.6g} and {:.6g}\n", bias[0], bias[2], fit.estimate[0] - bias[0], fit.estimate[2] - bias[2]);
 }
@@ -363,31 +376,31 @@ void add_fit(CLI::App& app, int& status) {
   command->add_option("--interaction", a->problem.interaction, "a formula of the interaction kernel, for snapshots; its parameters are named interaction.NAME");
   command->add_option("--estimator", a->problem.estimator,
                       fmt::format("of paths: {}, least-squares, recursive-likelihood, martingale-linear, martingale-quadratic, martingale-optimal, martingale-eigenfunctions, gmm, gmm-euler; of paths with measurement noise, the parameter noise beside the model's: grid-filter (one column), particle-filter; of independent draws: stationary, score-matching, stein, and of counts in cells binned; of snapshots: first-order, snapshot-flow, snapshot-gaussian; of one path without a model: nadaraya-watson, local-linear, spline (default: exact where there is a closed law, else shoji-ozaki, or fokker-planck where the spacing is too coarse for that)", fmt::join(estimators::transition_names(), ", ")));
-  command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(CLI::PositiveNumber);
-  command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(CLI::PositiveNumber);
+  command->add_option("--smoothing", a->smoothing, "of a drift without a model: bandwidth, or the spline's penalty (default: by cross-validation)")->check(positive_number());
+  command->add_option("--diffusion-smoothing", a->diffusion_smoothing, "the same for sigma^2")->check(positive_number());
   command->add_option("--curves", a->curves, "folder for curves.csv, drift.svg and diffusion.svg of an estimate without a model");
   command->add_option("--start", a->problem.start, "starting values, name=number,...");
   command->add_option("--fix", a->problem.fix, "parameters held at a value, name=number,...");
   command->add_option("--bounds", a->problem.bounds, "closed bounds, name=lower:upper,... (either may be empty)");
-  command->add_option("--starts", a->starts, "fits from this many starts, the others scattered about the first")->check(CLI::PositiveNumber);
+  command->add_option("--starts", a->starts, "fits from this many starts, the others scattered about the first")->check(positive_number());
   command->add_option("--compare", a->compare, "estimators or models, separated by commas, side by side");
   command->add_option("--profile", a->profile, "profile-likelihood intervals of these parameters, separated by commas");
   command->add_option("--derive", a->derive, "a formula in the parameters, with its standard error; may be repeated");
   command->add_option("--level", a->level, "confidence level of profiles, derived values and percentiles")->capture_default_str();
   command->add_flag("--covariance", a->covariance, "print the covariance of the estimates");
   command->add_flag("--residuals", a->residuals, "transforms of the transitions and their tests");
-  command->add_option("--bootstrap", a->bootstrap, "replications: parametric, of whole paths for a panel of twelve or more, or of the points of snapshots")->check(CLI::Range(2, 1000000));
-  command->add_option("--block", a->block, "resample stretches of this many transitions instead")->check(CLI::PositiveNumber);
+  auto* bootstrap = command->add_option("--bootstrap", a->bootstrap, "replications: parametric, of whole paths for a panel of twelve or more, or of the points of snapshots")->check(CLI::Range(2, 1000000));
+  command->add_option("--block", a->block, "resample stretches of this many transitions instead")->needs(bootstrap)->check(positive_number());
   auto* posterior = command->add_option("--posterior", a->posterior.proposal, "sample the posterior by Metropolis chains from the fit, under --priors")->check(CLI::IsMember({"random-walk", "langevin"}));
   command->add_option("--priors", a->posterior.priors, "name=normal:LOCATION:DEVIATION, name=log-normal:LOCATION:DEVIATION or name=gamma:SHAPE:SCALE, separated by commas (default: flat within the bounds)")->needs(posterior);
   command->add_option("--chains", a->posterior.chains, "Metropolis chains")->needs(posterior)->check(CLI::Range(2, 1000));
-  command->add_option("--warm-up", a->posterior.warm_up, "steps a chain that adapt and are not kept")->needs(posterior)->check(CLI::NonNegativeNumber);
+  command->add_option("--warm-up", a->posterior.warm_up, "steps a chain that adapt and are not kept")->needs(posterior)->check(non_negative_number());
   command->add_option("--draws", a->posterior.draws, "kept steps a chain")->needs(posterior)->check(CLI::Range(4, 100000000));
   command->add_option("--posterior-draws", a->posterior.file, "CSV file for all kept draws")->needs(posterior);
-  command->add_option("--paths", a->problem.paths, "simulated paths of a transition (pedersen, modified-bridge; even) or particles (particle-filter)")->check(CLI::PositiveNumber);
-  command->add_option("--substeps", a->problem.substeps, "Euler steps of a transition in these")->check(CLI::PositiveNumber);
+  command->add_option("--paths", a->problem.paths, "simulated paths of a transition (pedersen, modified-bridge; even) or particles (particle-filter)")->check(positive_number());
+  command->add_option("--substeps", a->problem.substeps, "Euler steps of a transition in these")->check(positive_number());
   command->add_option("--seed", a->seed, "of starts, bootstrap, posterior and simulated likelihoods")->capture_default_str();
-  command->add_option("--threads", a->threads, "the numbers do not depend on it")->check(CLI::PositiveNumber);
+  command->add_option("--threads", a->threads, "the numbers do not depend on it")->check(positive_number());
   a->data.add_options(*command);
   command->add_option("--out", a->out, "also write the JSON to this file");
   command->add_flag("--json", a->json, "print JSON");

@@ -174,7 +174,14 @@ Problem diffusion_problem(const DataArguments& data, const ProblemArguments& a) 
     if (!among(names, name)) throw DomainError(fmt::format("unknown parameter '{}'; the nearest is '{}'", name, nearest_name(name, names)));
   }
   const Diffusion diffusion(family, out.start);
-  for (const estimators::Path& path : out.panel) diffusion.check_values("fit", path.values.row(0).transpose());
+  for (const estimators::Path& path : out.panel) {
+    diffusion.check_values("fit", path.values.row(0).transpose());
+    const Matrix sigma = family->evaluate(DiffusionFamily::Coefficient::diffusion, {0, 0}, path.values, out.start), drift = family->evaluate(DiffusionFamily::Coefficient::drift, {0, 0}, path.values, out.start);
+    for (Index i = 0; i < path.values.cols(); ++i) {
+      if (sigma(0, i) > 0 && std::isfinite(sigma(0, i)) && std::isfinite(drift(0, i))) continue;
+      throw DomainError(fmt::format("fit: at value {} ({:g}) the drift is {:g} and sigma {:g} for the starting values, but they must be finite and sigma positive: see --start", i + 1, path.values(0, i), drift(0, i), sigma(0, i)));
+    }
+  }
   add_bounds(out, fixed, a.bounds);
   out.estimator = !a.estimator.empty() ? a.estimator : (family->law() != DiffusionFamily::Law::none ? "exact" : "shoji-ozaki");
   out.diffusion = diffusion;
@@ -399,6 +406,10 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   if (among(snapshot_estimators, a.estimator)) {
     out.estimator = a.estimator;
     const auto snapshots = std::make_shared<const estimators::Snapshots>(read_snapshots(data));
+    for (Index k = 0; k < snapshots->times.size(); ++k) {
+      const Matrix& x = snapshots->samples[static_cast<std::size_t>(k)];
+      if ((x.rowwise().maxCoeff().array() == x.rowwise().minCoeff().array()).any()) throw DomainError(fmt::format("fit: the snapshot at time {:g} is constant{}", snapshots->times[k], dimension == 1 ? "" : " in a column"));
+    }
     std::map<std::string, double> own = values, kernel_values;
     std::erase_if(own, [&](const auto& entry) {
       const bool kernel = entry.first.starts_with("interaction.");
@@ -412,6 +423,9 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
       if (a.estimator == "snapshot-gaussian") throw DomainError("fit: --interaction goes with the estimators first-order and snapshot-flow");
       const PotentialPtr kernel = formula(a.interaction, dimension);
       const Model with_values = model_from(kernel, kernel_values, 0.5);
+      const Matrix apart = snapshots->samples.front().leftCols(1) - snapshots->samples.back().rightCols(1);
+      const double there = kernel->evaluate({0, 0}, apart, with_values.theta())(0, 0), back = kernel->evaluate({0, 0}, -apart, with_values.theta())(0, 0);
+      if (!(std::abs(there - back) <= 1e-9 * (1 + std::abs(there)))) throw DomainError(fmt::format("fit: --interaction must be even, but W = {:g} between two points and {:g} the other way round", there, back));
       energy.add_interaction(kernel, with_values.theta());
     } else if (!kernel_values.empty()) {
       throw DomainError("fit: there is no --interaction to have such parameters");
@@ -457,6 +471,7 @@ Problem problem_of(const DataArguments& data, const ProblemArguments& a) {
   if (among(sample_estimators, a.estimator)) {
     out.estimator = a.estimator;
     const auto sample = std::make_shared<const Matrix>(read_sample(data));
+    if ((sample->rowwise().maxCoeff().array() == sample->rowwise().minCoeff().array()).any()) throw DomainError(fmt::format("fit: {}", dimension == 1 ? "the sample is constant" : "a column of the sample is constant"));
     if (a.estimator == "stationary" && dimension != 1) throw DomainError(fmt::format("fit: stationary maximum likelihood is for one column, but there are {}: choose one with --column, or use score-matching", dimension));
     add_defaults(*potential, sample->rowwise().mean(), values);
     const Model model = model_from(potential, values, 0.5);

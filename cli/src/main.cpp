@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   jko::cli::add_flow(app, status);
   jko::cli::add_study(app, status);
   jko::cli::add_report(app, status);
+  app.failure_message([](const CLI::App*, const CLI::Error& e) { return fmt::format("jko: {} (see --help)\n", e.what()); });
   try {
     app.parse_complete_callback([&] {
       if (jko::cli::rank_count() > 1 && !app.got_subcommand("study")) throw jko::DomainError("mpirun: only studies run on several ranks");

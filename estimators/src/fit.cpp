@@ -47,7 +47,8 @@ std::string Fit::table() const {
   }
   // An estimator without a likelihood has none of these.
   if (std::isnan(log_likelihood)) text += std::isnan(gradient_norm) ? "" : fmt::format("\nscaled gradient {:.1e}\n", gradient_norm);
-  else text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(), gradient_norm);
+  else if (std::abs(log_likelihood) < 1e15) text += fmt::format("\nlog-likelihood {:.6f}   AIC {:.3f}   BIC {:.3f}   scaled gradient {:.1e}\n", log_likelihood, aic(), bic(), gradient_norm);
+  else text += fmt::format("\nlog-likelihood {:g}   scaled gradient {:.1e}\n", log_likelihood, gradient_norm);
   std::string errors;
   for (Index i = 0; i < monte_carlo_errors.size(); ++i) {
     if (!fixed[static_cast<std::size_t>(i)]) errors += fmt::format("{}{} {:.3g}", errors.empty() ? "" : ", ", names[static_cast<std::size_t>(i)], monte_carlo_errors[i]);

@@ -603,6 +603,16 @@ with tempfile.TemporaryDirectory() as name:
     refused(["fit", shots, "--model", "ou"], "increase")
     refused(["fit", path, "--model", "ou", "--estimator", "first-order"], "one point")
     refused(["fit", shots, "--model", "ou", "--estimator", "first-order", "--profile", "kappa"], "likelihood")
+    refused(["fit", shots, "--model", "ou", "--estimator", "first-order", "--interaction", "w*x"], "even")
+    refused(["fit", shots, "--model", "ou", "--estimator", "first-order", "--starts", "3"], "likelihoods")
+    for name, body, words in [("few.csv", "t,x\n0,1\n1,2\n2,1.5\n", ["2 transitions", "3 parameters"]), ("still.csv", "t,x\n" + "".join(f"{i},1\n" for i in range(9)), ["constant"])]:
+        (folder / name).write_text(body)
+        refused(["fit", folder / name, "--model", "ou"], *words)
+    refused(["fit", folder / "still.csv", "--column", "x", "--model", "ou", "--estimator", "score-matching"], "constant")
+    refused(["fit", path, "--drift", "k*(m-x)", "--diffusion", "s", "--start", "s=-1"], "sigma")
+    refused(["fit", path, "--model", "ou", "--dt", "-1"], "--dt", "> 0")
+    refused(["fit", path, "--model", "ou", "--block", "5"], "--bootstrap")
+    refused(["fit", folder, "--model", "ou"], "folder")
     # In the plane, by the optimal couplings; the same law in both coordinates. Resampling needs few points to be quick.
     pairs = folder / "pairs.csv"
     with pairs.open("w") as file:
@@ -617,6 +627,8 @@ with tempfile.TemporaryDirectory() as name:
     # (e^{1.3 * 0.3} - 1)/0.3 = 1.59 from the means, less from the spread; the truth is 1.3: within a half of it.
     expect(status == 0 and 0.8 < found["k_1_1"] < 2 and 0.8 < found["k_2_2"] < 2 and plane["bootstrap"]["replications"] == 3 and plane["tests"][0]["degrees_of_freedom"] == 5, f"snapshots in the plane: {status} {err} {found}")
     refused(["fit", pairs, "--model", "ou", "--estimator", "snapshot-flow"], "one-dimensional")
+    (folder / "plane.csv").write_text("t,x1,x2\n" + "".join(f"{i},{i % 3},{i % 5}\n" for i in range(20)))
+    refused(["fit", folder / "plane.csv", "--model", "ou", "--estimator", "kessler-2"], "kessler-2", "one column")
     refused(["fit", pairs, "--model", "ou", "--estimator", "first-order", "--bootstrap", "3", "--block", "5"], "snapshots")
     status, out, _ = run("fit", shots, "--model", "ou", "--estimator", "score-matching", "--fix", "beta=2", "--column", "x", "--json")
     sample = json.loads(out)

@@ -78,8 +78,9 @@ void quotient(const Series<A>& a, const Series<B>& b, Series<N>& out) {
   }
 }
 template <std::size_t N, std::size_t A, std::size_t B>
-void quotient_back(const Series<B>& b, const Series<N>& out, Series<N> bar, Series<A>& a_bar, Series<B>& b_bar) {
+void quotient_back(const Series<B>& b, const Series<N>& out, const Series<N>& by_out, Series<A>& a_bar, Series<B>& b_bar) {
   const Lanes inverse = 1.0 / b[0];
+  Series<N> bar = by_out;
   for (std::size_t k = N; k-- > 0;) {
     const Lanes rest = bar[k] * inverse;
     a_bar[k] += rest;

@@ -48,7 +48,7 @@ Antiderivative::Antiderivative(double lower, double upper, const std::function<V
       return;
     }
     const double tail = std::max(std::abs(c[degree]), std::abs(c[degree - 1])) / c.cwiseAbs().maxCoeff();
-    const bool rounding = tail < 1e-9 && tail > 0.5 * part.tail;  // f itself has no more digits: halving changes nothing
+    const bool rounding = tail < 1e-6 && tail > 0.5 * part.tail;  // f itself has no more digits: halving changes nothing
     if (tail > 1e-14 && !rounding && part.depth < 40) {
       todo.push_back({middle, part.upper, part.depth + 1, tail});
       todo.push_back({part.lower, middle, part.depth + 1, tail});

@@ -348,7 +348,7 @@ void print_flow(const FlowResult<Measure>& result, const FlowOptions& options, c
     if (std::is_same_v<Measure, GridDensity>) {
       fmt::print("largest residual of a step: {:.2e} in L1\n", residual);
       if (std::isnan(gap)) fmt::print("no certificate (for entropic steps of the scheme jko certificate = \"dual\" in [flow] gives one where the energy has it)\n");
-      else if (std::isnan(bound)) fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2: the step's distance is not W2, or the energy's convexity constant is not known\n", gap);
+      else if (std::isnan(bound)) fmt::print("largest gap of a step to its dual lower bound: {:.2e}; no bound in W2: {}\n", gap, options.scheme == Scheme::vim ? "the midpoint scheme's densities are extrapolated from the steps" : "the step's distance is not W2, or the energy's convexity constant is not known");
       else fmt::print("largest gap of a step to its dual lower bound: {:.2e}; W2 between the exact minimiser and a feasible density beside the result: at most {:.2e}\n", gap, bound);
     } else if (std::is_same_v<Measure, Particles> && std::isnan(bound)) {
       fmt::print("no certificate: the energy is not convex in the particles, or its constant is not known; largest residual {:.2e}\n", residual);

@@ -10,6 +10,7 @@
 #include "../measures/grid_transfer.hpp"
 #include "../transport/scaled_field.hpp"
 #include "jko_dual.hpp"
+#include "kernel_radius.hpp"
 
 #include <fmt/format.h>
 
@@ -511,8 +512,6 @@ EnergyValue EntropicStep::energy_value(const GridDensity& measure) const {
 
 namespace {
 
-constexpr double default_radius = 7.75;  // e^{-30} at the kernel's edge
-constexpr double largest_radius = 36;    // e^{-648}: near the end of double's range
 /// Kernels wider than a fifth of the box's shortest side bring nothing.
 double largest_level(const Grid& grid) {
   double side = infinity;
@@ -806,10 +805,7 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
       if (reached == Status::converged) {
         c.keep_congestion();
         if (next_epsilon < stage.epsilon) {
-          // How far mass moves is seen here already, blurred by twice the next level's deviation: the reach of all but 0.3 % of it, and 2.5 deviations.
-          double next = default_radius;
-          while (next < largest_radius && 0.5 * (next - 2.5) < reach && c.mass_beyond(0.5 * (next - 2.5)) > 3e-3) next = std::min(1.15 * next, largest_radius);
-          reach = next;
+          reach = next_radius(c, reach);
           // log rho is a + b epsilon^2 + ...: extrapolated from this level and the one before to the next.
           if (before.size() > 0) {
             const Vector last = interpolated(*before_grid, stage.grid, before);
@@ -846,22 +842,10 @@ StepResult<GridDensity> EntropicStep::advance(const GridDensity& from, double h,
     } else {
       status = w.maximise(options_.tolerance, limit);
     }
-    // Grow the kernel until what moves fits inside it. Mass beyond its edge cannot be seen; from two distances before it the tail, which falls
-    // faster than geometrically, is bounded.
-    const auto cut = [&] {
-      // Above 1 where scalings left double's range.
-      const double near = std::min(1.0, w.mass_beyond(radius - 2)), nearer = std::min(1.0, w.mass_beyond(radius - 1));
-      return near > 0 ? nearer * nearer / near : 0.0;
-    };
-    while (status == Status::converged && cut() > std::max(options_.tolerance, options_.bias_target)) {
-      if (radius >= largest_radius) {
-        status = Status::not_finite;
-        break;
-      }
-      radius = std::min(1.3 * radius, largest_radius);
+    status = grow_radius(w, radius, std::max(options_.tolerance, options_.bias_target), status, [&] {
       w.set_problem(h, epsilon, radius, linear);
-      status = w.maximise(options_.tolerance, limit);
-    }
+      return w.maximise(options_.tolerance, limit);
+    });
     if (status != Status::converged || outers == 1) break;
     const double change = (w.rho / w.mass - density).cwiseAbs().sum() * volume;
     report_.interaction_residual = change;

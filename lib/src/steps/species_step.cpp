@@ -6,6 +6,7 @@
 
 #include "../core/vector_math.hpp"
 #include "../transport/scaled_field.hpp"
+#include "kernel_radius.hpp"
 
 #include <fmt/format.h>
 
@@ -22,7 +23,6 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double obstacle = 1e300;  // h Psi/epsilon of an obstacle
 constexpr double unreached = -1e7;  // log a of a cell that no scaling reaches yet: without weight, but finite
 constexpr int headroom = 860;       // as in entropic_step.cpp
-constexpr double default_radius = 7.75, largest_radius = 36;
 constexpr Index block = 2048;
 
 /// f(y) = A y + B e^{k y} of one species, and what its dual integrates.
@@ -662,11 +662,11 @@ StepResult<std::vector<GridDensity>> SpeciesStep::advance(const std::vector<Grid
           if (status == Status::converged || radius >= largest_radius || w.applications >= limit) break;
         }
         if (level == 0) break;
-        const double reach = radius;
-        radius = default_radius;
-        if (status != Status::converged) continue;
-        // How far mass moves is seen here already, blurred by twice the next level's deviation.
-        while (radius < largest_radius && 0.5 * (radius - 2.5) < reach && w.mass_beyond(0.5 * (radius - 2.5)) > 3e-3) radius = std::min(1.15 * radius, largest_radius);
+        if (status != Status::converged) {
+          radius = default_radius;
+          continue;
+        }
+        radius = next_radius(w, radius);
         before = std::move(last);
         last = w.level();
       }
@@ -674,21 +674,10 @@ StepResult<std::vector<GridDensity>> SpeciesStep::advance(const std::vector<Grid
       w.change_potentials(linear);
       status = w.scale() ? w.maximise(options_.tolerance, limit) : Status::not_finite;
     }
-    // As in entropic_step.cpp: grow the kernel until what moves fits inside it.
-    const auto cut = [&] {
-      // Above 1 where scalings left double's range.
-      const double near = std::min(1.0, w.mass_beyond(radius - 2)), nearer = std::min(1.0, w.mass_beyond(radius - 1));
-      return near > 0 ? nearer * nearer / near : 0.0;
-    };
-    while (status == Status::converged && cut() > std::max(options_.tolerance, options_.bias_target)) {
-      if (radius >= largest_radius) {
-        status = Status::not_finite;
-        break;
-      }
-      radius = std::min(1.3 * radius, largest_radius);
+    status = grow_radius(w, radius, std::max(options_.tolerance, options_.bias_target), status, [&] {
       w.set_problem(h, epsilon, radius, linear);
-      status = w.maximise(options_.tolerance, limit);
-    }
+      return w.maximise(options_.tolerance, limit);
+    });
     if (status != Status::converged) break;
     double change = 0;
     for (std::size_t i = 0; i < count; ++i) {

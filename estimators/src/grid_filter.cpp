@@ -164,13 +164,14 @@ class Grids {
   [[nodiscard]] double resolution(double noise) const { return noise / widest_; }
   [[nodiscard]] Index cells() const { return coarse_.x().size(); }
 
-  [[nodiscard]] Terms terms(const Panel& panel, const Steps& steps, const Diffusion& diffusion, double noise) const {
+  /// Extrapolated from both grids, or on the coarse one alone: five times cheaper, to see where a fit goes.
+  [[nodiscard]] Terms terms(const Panel& panel, const Steps& steps, const Diffusion& diffusion, double noise, bool extrapolate = true) const {
     Terms coarse(diffusion.parameters().size() + 1, 1);
     coarse.scores.setZero();
     coarse.log_density.setConstant(-infinity);
     if (!coarse_.ok() || !fine_.ok() || !(resolution(noise) >= (1 - 1e-9) * least_cells)) return coarse;
     coarse = filter(panel, steps, diffusion, noise, coarse_);
-    if (!std::isfinite(coarse.log_density.sum())) return coarse;
+    if (!extrapolate || !std::isfinite(coarse.log_density.sum())) return coarse;
     Terms fine = filter(panel, steps, diffusion, noise, fine_);
     if (!std::isfinite(fine.log_density.sum())) return fine;
     fine.error += coarse.error;
@@ -243,11 +244,18 @@ Fit fit_grid_filter(const Panel& panel, const Diffusion& start, double noise, co
   for (int made = 1;; ++made) {
     const double built = x[count];
     const Grids grids(panel, steps, start.with_parameters(x.head(count)), built, options, level);
-    const auto terms = [&](const Grids& on, const Vector& at) { return on.terms(panel, steps, start.with_parameters(at.head(count)), at[count]); };
-    const Objective target = [&](const Vector& at, bool with_scores) {
-      LikelihoodValue value = collect(terms(grids, at), with_scores);
-      value.error = 0;  // the grid's error is a smooth function of the parameters, nothing that the optimiser must allow for
-      return value;
+    const bool full = grids.cells() >= options.most_cells;
+    if (out.fixed.back() && grids.resolution(built) < least_cells) {
+      throw DomainError(fmt::format("fit_grid_filter: a noise of {:.4g} needs {:.0f} cells over the data's range, more than most_cells = {}: leave the noise out, or use the particle filter", built,
+                                    std::ceil(static_cast<double>(grids.cells()) * least_cells / grids.resolution(built)), options.most_cells));
+    }
+    const auto terms = [&](const Grids& on, const Vector& at, bool extrapolate) { return on.terms(panel, steps, start.with_parameters(at.head(count)), at[count], extrapolate); };
+    const auto objective = [&](bool extrapolate) -> Objective {
+      return [&, extrapolate](const Vector& at, bool with_scores) {
+        LikelihoodValue value = collect(terms(grids, at, extrapolate), with_scores);
+        value.error = 0;  // the grid's error is a smooth function of the parameters, nothing that the optimiser must allow for
+        return value;
+      };
     };
     // As far down as the grid resolves the noise.
     FitOptions bounded = fit_options;
@@ -257,19 +265,33 @@ Fit fit_grid_filter(const Panel& panel, const Diffusion& start, double noise, co
     if (!out.fixed.back()) bounded.lower.back() = std::max(bounded.lower.back(), built * std::min(1.0, least_cells / grids.resolution(built)));
     FitOptions loose = bounded;
     loose.tolerance = std::max(fit_options.tolerance, 1e-3);
-    LikelihoodValue best = maximise(target, list, loose, x, out);
-    const bool full = grids.cells() >= options.most_cells;
+    loose.max_iterations = std::min(fit_options.max_iterations, 20);  // enough to see where the noise goes
+    LikelihoodValue best = objective(false)(x, false);
+    if (made > 1 && !std::isfinite(best.value)) {
+      out.warnings.push_back(fmt::format("an observation lies more than seven deviations from its forecast once the noise is {:.3g}: the filter has no digits there", x[count]));
+      complete(objective(false), list, bounded, x, best, out);
+      out.status = Status::not_finite;
+      break;
+    }
+    best = maximise(objective(false), list, loose, x, out);
+    if (full && !out.fixed.back() && x[count] <= bounded.lower.back() * (1 + 1e-6)) {
+      // What is left is no estimate of the noise: no use in refining it.
+      complete(objective(false), list, bounded, x, best, out);
+      out.warnings.push_back(fmt::format("the noise runs below {:.3g}, the least that {} cells resolve: leave it out", x[count], grids.cells()));
+      break;
+    }
     // Where the noise went down its grid is too coarse, where it went up too narrow.
     if (std::isfinite(best.value) && made < most_grids && ((x[count] < 0.8 * built && !full) || x[count] > 1.25 * built)) continue;
-    const double error = std::abs(terms(Grids(panel, steps, start.with_parameters(x.head(count)), x[count], options, level + 1), x).log_density.sum() - best.value);
+    const double error = std::abs(terms(Grids(panel, steps, start.with_parameters(x.head(count)), x[count], options, level + 1), x, true).log_density.sum() - terms(grids, x, true).log_density.sum());
     if (std::isfinite(best.value) && made < most_grids && error > options.tolerance && level < 3 && !full) {
       ++level;
       continue;
     }
+    const Objective target = objective(true);
     best = maximise(target, list, bounded, x, out);
     complete(target, list, bounded, x, best, out);
     if (full && grids.resolution(x[count]) < options.cells_per_noise) {
-      out.warnings.push_back(fmt::format("{} cells hardly resolve a noise of {:.3g}: raise most_cells, or leave the noise out", grids.cells(), x[count]));
+      out.warnings.push_back(fmt::format("{} cells hardly resolve a noise of {:.3g}: leave the noise out", grids.cells(), x[count]));
     } else if (!(error <= options.tolerance)) {
       out.warnings.push_back(fmt::format("the grid's error of the log-likelihood is about {:.1g}", error));
     }

@@ -152,7 +152,7 @@ LikelihoodValue score(const Objective& objective, const Box& box, const FitOptio
 }
 
 /// Derivative-free and indifferent to -infinity: a search for where scoring may begin again.
-void search(const Objective& objective, const Box& box, Vector& x, Fit& fit) {
+void search(const Objective& objective, const Box& box, const FitOptions& options, Vector& x, Fit& fit) {
   std::vector<Index> free;
   for (Index i = 0; i < x.size(); ++i) {
     if (!fit.fixed[static_cast<std::size_t>(i)]) free.push_back(i);
@@ -179,7 +179,7 @@ void search(const Objective& objective, const Box& box, Vector& x, Fit& fit) {
   optimiser.set_upper_bounds(upper);
   optimiser.set_initial_step(first);
   optimiser.set_xtol_rel(1e-4);
-  optimiser.set_maxeval(400 * static_cast<int>(free.size()));
+  optimiser.set_maxeval(std::min(400, options.max_iterations) * static_cast<int>(free.size()));
   optimiser.set_max_objective(
       [](const std::vector<double>& z, std::vector<double>&, void* pointer) {
         Data& d = *static_cast<Data*>(pointer);
@@ -234,7 +234,7 @@ LikelihoodValue maximise(const Objective& objective, const std::vector<Parameter
   if (is_success(fit.status) || fit.free_parameters() == 0) return best;
   const Vector before = x;
   const double value = best.value;
-  search(objective, box, x, fit);
+  search(objective, box, options, x, fit);
   const Status first = fit.status;
   LikelihoodValue again = score(objective, box, options, x, fit);
   if (is_success(fit.status) || again.value > value) return again;

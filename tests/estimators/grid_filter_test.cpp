@@ -156,8 +156,12 @@ TEST_CASE("misuse of the grid filter is one line; what it cannot resolve it says
   // A noise of a thousandth of the range: 400 cells do not resolve it.
   FitOptions known;
   known.fixed = {false, false, false, true};
-  const Fit fit = fit_grid_filter({path}, ou, 1e-3, {.most_cells = 400}, known);
-  CHECK(!is_success(fit.status));
+  CHECK_THROWS_WITH_AS((void)fit_grid_filter({path}, ou, 1e-3, {.most_cells = 400}, known), doctest::Contains("more than most_cells = 400: leave the noise out"), DomainError);
+  // Data without noise: the estimate runs to the least that the cells resolve.
+  const Fit none = fit_grid_filter({simulate(linear(1e-9), 0.2, 120, 5)}, ou, 0.3, {.most_cells = 100});
+  CHECK(none.status == Status::parameter_at_bound);
+  REQUIRE(!none.warnings.empty());
+  CHECK(none.warnings.back().find("100 cells resolve: leave it out") != std::string::npos);
   // Nine deviations of the forecast: no digits.
   Path jump = path;
   jump.values(0, 20) += 9;

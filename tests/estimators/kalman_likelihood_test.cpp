@@ -5,6 +5,8 @@
 #include <jko/models/families.hpp>
 
 #include <Eigen/Cholesky>
+#include "linear_path.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -15,21 +17,7 @@ using namespace jko::estimators;
 
 namespace {
 
-Path simulate(const LinearSystem& system, double dt, Index n, std::uint64_t index) {
-  RandomStream random(17, "linear path", index);
-  const auto law = system.law(dt);
-  const Index d = system.dimension();
-  const Matrix root = law.covariance.llt().matrixL();
-  Path path{Vector::LinSpaced(n + 1, 0, dt * static_cast<double>(n)), Matrix(d, n + 1)};
-  Vector x = Vector::Zero(d), z(d);
-  for (Index i = 0; i <= n; ++i) {
-    random.fill_normal(z);
-    path.values.col(i) = x + system.noise * z;
-    random.fill_normal(z);
-    x = Vector(law.flow * x + law.shift + root * z);
-  }
-  return path;
-}
+Path simulate(const LinearSystem& system, double dt, Index n, std::uint64_t index) { return testing::linear_path(system, dt, n, RandomStream(17, "linear path", index)); }
 
 const LinearSystem rotating{Matrix{{-0.8, 1.1}, {-1.3, -0.5}}, Vector{{0.2, -0.1}}, Matrix{{0.6, 0}, {0.2, 0.9}}, 0.3};
 

@@ -6,6 +6,8 @@
 #include <jko/models/families.hpp>
 
 #include <Eigen/Eigenvalues>
+#include "linear_path.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -24,21 +26,7 @@ LinearSystem euler_system(const Matrix& k, const Vector& mu, double s, double h,
   return {matrix, -matrix * mu, spread.llt().matrixL(), noise};
 }
 
-Path simulate(const LinearSystem& system, double dt, Index n, std::uint64_t index) {
-  RandomStream random(31, "noisy path", index);
-  const auto law = system.law(dt);
-  const Index d = system.dimension();
-  const Matrix root = law.covariance.llt().matrixL();
-  Path path{Vector::LinSpaced(n + 1, 0, dt * static_cast<double>(n)), Matrix(d, n + 1)};
-  Vector x = Vector::Zero(d), z(d);
-  for (Index i = 0; i <= n; ++i) {
-    random.fill_normal(z);
-    path.values.col(i) = x + system.noise * z;
-    random.fill_normal(z);
-    x = Vector(law.flow * x + law.shift + root * z);
-  }
-  return path;
-}
+Path simulate(const LinearSystem& system, double dt, Index n, std::uint64_t index) { return testing::linear_path(system, dt, n, RandomStream(31, "noisy path", index)); }
 
 const Matrix curvature{{1.3, 0.4}, {0.4, 0.9}};
 const Vector centre{{0.1, -0.2}};

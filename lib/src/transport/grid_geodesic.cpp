@@ -92,14 +92,10 @@ class PushForward {
     return std::isnan(value) && sources.hops[static_cast<std::size_t>(i)] > 2 ? 0 : value;
   }
 
-  /// Does Id + t grad phi fold at cell i?
-  [[nodiscard]] bool folds(Index i, double t) const {
+  /// Does Id + s grad phi or Id - grad phi fold at cell i?
+  [[nodiscard]] bool folds(Index i, double s) const {
     const auto jet = phi_.jet(phi_.centre(i));
-    Eigen::Matrix3d derivative = Eigen::Matrix3d::Identity();
-    for (int a = 0; a < dimension_; ++a) {
-      for (int b = 0; b < dimension_; ++b) derivative(a, b) += t * inverse_[static_cast<std::size_t>(a)] * jet.hessian[static_cast<std::size_t>(a)][static_cast<std::size_t>(b)];
-    }
-    return !(derivative.determinant() > 0);
+    return !(derivative(jet, s).determinant() > 0 && derivative(jet, -1).determinant() > 0);
   }
 
   /// The largest of the numbers in the neighbours of cell i; NaN counts as none.
@@ -122,14 +118,13 @@ class PushForward {
     Point x = phi_.centre(source);
     for (int k = 0; k < 60; ++k) {
       const auto jet = phi_.jet(x);
-      Eigen::Matrix3d derivative = Eigen::Matrix3d::Identity();
+      const Eigen::Matrix3d slope = derivative(jet, t);
       Eigen::Vector3d miss = Eigen::Vector3d::Zero();
       for (int a = 0; a < dimension_; ++a) {
         const auto row = static_cast<std::size_t>(a);
         miss[a] = x[row] + t * inverse_[row] * jet.gradient[row] - target[row];
-        for (int b = 0; b < dimension_; ++b) derivative(a, b) += t * inverse_[row] * jet.hessian[row][static_cast<std::size_t>(b)];
       }
-      const double determinant = derivative.determinant();
+      const double determinant = slope.determinant();
       if (!miss.allFinite()) break;
       if (miss.squaredNorm() < 1e-18 && determinant > 0) {  // 1e-9 of a cell: the next step would square it
         if (!inside(x)) break;
@@ -137,10 +132,20 @@ class PushForward {
         return (positive_ ? std::exp(value) : value) / determinant;
       }
       // Where the map is far from the identity on the way (the mirrored potential bends at the walls) the plain iteration, which contracts for |t D^2 phi| < 1, leads past.
-      const Eigen::Vector3d step = determinant > 0.25 ? Eigen::Vector3d(derivative.inverse() * miss) : miss;
+      const Eigen::Vector3d step = determinant > 0.25 ? Eigen::Vector3d(slope.inverse() * miss) : miss;
       for (int a = 0; a < dimension_; ++a) x[static_cast<std::size_t>(a)] -= step[a];
     }
     return std::numeric_limits<double>::quiet_NaN();
+  }
+
+  /// I + t D^2 phi, in cells.
+  [[nodiscard]] Eigen::Matrix3d derivative(const SplineField::Jet& jet, double t) const {
+    Eigen::Matrix3d out = Eigen::Matrix3d::Identity();
+    for (int a = 0; a < dimension_; ++a) {
+      const auto row = static_cast<std::size_t>(a);
+      for (int b = 0; b < dimension_; ++b) out(a, b) += t * inverse_[row] * jet.hessian[row][static_cast<std::size_t>(b)];
+    }
+    return out;
   }
 
   [[nodiscard]] bool inside(const Point& x) const {
@@ -185,7 +190,7 @@ GridGeodesic grid_geodesic(const GridDensity& from, const GridDensity& to, const
     for (Index i = begin; i < end; ++i) {
       ahead[i] = push.at(i, s, ends);
       back[i] = push.at(i, -1, starts);
-      folded[i] = push.folds(i, s) || push.folds(i, -1) ? to.values()[i] : 0;
+      folded[i] = push.folds(i, s) ? to.values()[i] : 0;
     }
   });
   GridGeodesic out;

@@ -10,27 +10,21 @@
 #include <jko/steps/quantile_step.hpp>
 #include <jko/transport/flux_bound.hpp>
 
+#include "grids.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <numbers>
 
 using namespace jko;
+using testing::box;
+using testing::normal;
 
 namespace {
 
 std::shared_ptr<const Grid> line(Index n, double lower, double upper, Boundary boundary = Boundary::no_flux) {
   return std::make_shared<const Grid>(Grid{Vector::Constant(1, lower), Vector::Constant(1, upper), {n}, boundary});
-}
-
-std::shared_ptr<const Grid> box(std::vector<Index> cells, double lower, double upper) {
-  const auto d = static_cast<Index>(cells.size());
-  return std::make_shared<const Grid>(Grid{Vector::Constant(d, lower), Vector::Constant(d, upper), std::move(cells)});
-}
-
-GridDensity normal(const std::shared_ptr<const Grid>& grid, double mean, double variance) {
-  const Index d = grid->dimension();
-  return GridDensity::gaussian(grid, Vector::Constant(d, mean), variance * Matrix::Identity(d, d));
 }
 
 /// Variance of the heat step of N(0, s): (s + 2 tau + sqrt(s^2 + 4 tau s))/2.

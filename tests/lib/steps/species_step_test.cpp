@@ -7,23 +7,17 @@
 #include <jko/steps/entropic_step.hpp>
 #include <jko/steps/species_step.hpp>
 
+#include "grids.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
 
 using namespace jko;
+using testing::box;
+using testing::normal;
 
 namespace {
-
-std::shared_ptr<const Grid> box(std::vector<Index> cells, double lower, double upper) {
-  const auto d = static_cast<Index>(cells.size());
-  return std::make_shared<const Grid>(Grid{Vector::Constant(d, lower), Vector::Constant(d, upper), std::move(cells)});
-}
-
-GridDensity normal(const std::shared_ptr<const Grid>& grid, double mean, double variance) {
-  const Index d = grid->dimension();
-  return GridDensity::gaussian(grid, Vector::Constant(d, mean), variance * Matrix::Identity(d, d));
-}
 
 FreeEnergy entropic(double beta) {
   FreeEnergy f;

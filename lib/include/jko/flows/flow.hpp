@@ -21,7 +21,7 @@ enum class Scheme { jko, bdf2, vim };
 [[nodiscard]] Scheme scheme_from_name(std::string_view name);  ///< throws DomainError
 
 /// Step size from the local error estimated by step doubling: a step is accepted when
-/// W2(one step of h, two steps of h/2)/(2^p - 1) <= tolerance, p the scheme's order.
+/// W2(one step of h, two steps of h/2)/(2^p - 1) <= tolerance, p the scheme's order; on grids a proven bound of W2 (flux_bound.hpp).
 struct AdaptiveOptions {
   double tolerance = 1e-4;  ///< of the local error, in the unit of x
   double h_min = 1e-10;     ///< time; below it the flow ends with Status::stalled

@@ -233,39 +233,37 @@ void write_states(const FlowFiles& files, const FlowResult<Particles>& result) {
 
 void write_states(const FlowFiles&, const FlowResult<Gaussian>&) {}  // the records hold mean and covariance
 
-/// One dimension: CSV and a figure of the kept densities. More: NPY with axis 1 fastest (shape n2 x n1, or n2 n3 x n1) and a map of each kept density;
-/// in three dimensions of its integral over axis 3.
 void write_states(const FlowFiles& files, const FlowResult<GridDensity>& result) {
-  std::vector<Series> lines;
-  double top = 0;
-  const auto plane = [](const GridDensity& m) {
-    const Grid& g = m.grid();
-    Matrix sum = Matrix::Zero(g.cells[0], g.cells[1]);
-    const Index area = sum.size();
-    for (Index k = 0; k < g.size() / area; ++k) sum += m.values().segment(k * area, area).reshaped(g.cells[0], g.cells[1]) * (g.dimension() == 3 ? g.width(2) : 1.0);
-    return sum;
-  };
-  for (const auto& state : result.states) {
-    if (state.measure.dimension() > 1) top = std::max(top, plane(state.measure).maxCoeff());
-  }
-  for (const auto& state : result.states) {
-    const Grid& g = state.measure.grid();
-    const std::string name = fmt::format("density_{:06d}", state.k);
-    if (g.dimension() == 1) {
-      Matrix table(g.size(), 2);
-      table << g.centres(0), state.measure.values();
-      write_atomically(files.folder / (name + ".csv"), format_csv({"x", "density"}, table));
-      if (lines.size() < 8) lines.push_back({fmt::format("t = {:g}", state.t), Series::Style::line, list(g.centres(0)), list(state.measure.values()), {}, {}, static_cast<int>(lines.size())});
-      continue;
-    }
-    const Matrix rows = state.measure.values().reshaped(g.cells[0], g.size() / g.cells[0]).transpose();
-    write_atomically(files.folder / (name + ".npy"), format_npy(rows));
-    validation::render({name, fmt::format("t = {:g}", state.t), "x1", "x2", g.lower[0], g.upper[0], g.lower[1], g.upper[1], plane(state.measure), top}, files.folder);
-  }
-  if (!lines.empty()) validation::render({"densities", "", "x", "density", false, false, lines}, files.folder);
+  std::vector<Field> fields;
+  for (const auto& state : result.states) fields.push_back({state.k, state.t, state.measure.values()});
+  write_fields(files.folder, "density", "", "densities", result.states.front().measure.grid(), fields);
 }
 
 }  // namespace
+
+void write_fields(const std::filesystem::path& folder, const std::string& what, const std::string& title, const std::string& figure, const Grid& g, const std::vector<Field>& fields) {
+  std::vector<Series> lines;
+  const auto plane = [&](const Vector& v) {
+    Matrix sum = Matrix::Zero(g.cells[0], g.cells[1]);
+    for (Index k = 0; k < g.size() / sum.size(); ++k) sum += v.segment(k * sum.size(), sum.size()).reshaped(g.cells[0], g.cells[1]) * (g.dimension() == 3 ? g.width(2) : 1.0);
+    return sum;
+  };
+  double top = 0;
+  for (const Field& field : fields) top = g.dimension() > 1 ? std::max(top, plane(field.values).maxCoeff()) : top;
+  for (const Field& field : fields) {
+    const std::string id = fmt::format("{}_{:06d}", what, field.k), time = fmt::format("t = {:g}", field.t);
+    if (g.dimension() == 1) {
+      Matrix table(g.size(), 2);
+      table << g.centres(0), field.values;
+      write_atomically(folder / (id + ".csv"), format_csv({"x", "density"}, table));
+      if (lines.size() < 8) lines.push_back({time, Series::Style::line, list(g.centres(0)), list(field.values), {}, {}, static_cast<int>(lines.size())});
+      continue;
+    }
+    write_atomically(folder / (id + ".npy"), format_npy(field.values.reshaped(g.cells[0], g.size() / g.cells[0]).transpose()));
+    validation::render({id, title + time, "x1", "x2", g.lower[0], g.upper[0], g.lower[1], g.upper[1], plane(field.values), top}, folder);
+  }
+  if (!lines.empty()) validation::render({figure, "", "x", what, false, false, lines}, folder);
+}
 
 Functionals summary(const GridDensity& measure) { return estimators::moments(measure); }
 

@@ -23,6 +23,17 @@ struct FlowFiles {
   std::optional<GridRefinement> grid_error{};
 };
 
+/// A kept field on a grid.
+struct Field {
+  int k;
+  double t;
+  Vector values;
+};
+
+/// Fields under the name `what`. One dimension: a CSV each and the figure `figure` of the first eight. More: NPY with axis 1 fastest (shape n2 x n1, or n2 n3 x n1) and a map each, headed by `title` and the time; in three
+/// dimensions of the integral over axis 3.
+void write_fields(const std::filesystem::path& folder, const std::string& what, const std::string& title, const std::string& figure, const Grid& g, const std::vector<Field>& fields);
+
 /// Functionals that a bootstrap is compared in: five quantiles and the moments; for Gaussians, grid densities and particles the moments.
 [[nodiscard]] estimators::Functionals summary(const QuantileFunction& measure);
 [[nodiscard]] estimators::Functionals summary(const Gaussian& measure);

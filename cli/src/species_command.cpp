@@ -2,12 +2,10 @@
 
 #include "console.hpp"
 #include "fit_json.hpp"
+#include "flow_files.hpp"
 
-#include <jko/io/csv.hpp>
 #include <jko/io/atomic_file.hpp>
-#include <jko/io/npy.hpp>
 #include <jko/validation/figure.hpp>
-#include <jko/validation/heat_map.hpp>
 
 #include <fmt/format.h>
 
@@ -32,32 +30,6 @@ Json to_json(const SpeciesEnergy& energy, const SpeciesRecord& r) {
           {"epsilon", r.report.epsilon}, {"raised", r.report.raised}, {"bias", number(r.report.bias)}, {"largest_total", number(r.report.largest_total)}, {"species", species}, {"iterations", r.step.iterations}, {"seconds", r.seconds}};
 }
 
-/// Fields of all kept states under one name: CSV and one figure in one dimension, else NPY and a map each, in three dimensions of the integral over axis 3.
-void write_fields(const std::filesystem::path& folder, const std::string& what, const SpeciesFlowResult& result, const std::vector<Vector>& fields) {
-  const Grid& g = result.states.front().measure.front().grid();
-  std::vector<Series> lines;
-  const auto plane = [&](const Vector& v) {
-    Matrix sum = Matrix::Zero(g.cells[0], g.cells[1]);
-    for (Index k = 0; k < g.size() / sum.size(); ++k) sum += v.segment(k * sum.size(), sum.size()).reshaped(g.cells[0], g.cells[1]) * (g.dimension() == 3 ? g.width(2) : 1.0);
-    return sum;
-  };
-  double top = 0;
-  for (const Vector& v : fields) top = g.dimension() > 1 ? std::max(top, plane(v).maxCoeff()) : top;
-  for (std::size_t s = 0; s < fields.size(); ++s) {
-    const std::string id = fmt::format("{}_{:06d}", what, result.states[s].k), title = fmt::format("t = {:g}", result.states[s].t);
-    if (g.dimension() == 1) {
-      Matrix table(g.size(), 2);
-      table << g.centres(0), fields[s];
-      write_atomically(folder / (id + ".csv"), format_csv({"x", "density"}, table));
-      if (lines.size() < 8) lines.push_back({title, Series::Style::line, list(g.centres(0)), list(fields[s]), {}, {}, static_cast<int>(lines.size())});
-      continue;
-    }
-    write_atomically(folder / (id + ".npy"), format_npy(fields[s].reshaped(g.cells[0], g.size() / g.cells[0]).transpose()));
-    validation::render({id, what + ", " + title, "x1", "x2", g.lower[0], g.upper[0], g.lower[1], g.upper[1], plane(fields[s]), top}, folder);
-  }
-  if (!lines.empty()) validation::render({what, "", "x", what, false, false, lines}, folder);
-}
-
 }  // namespace
 
 int run_species(const SpeciesConfig& config, const std::filesystem::path& folder, bool json) {
@@ -70,13 +42,14 @@ int run_species(const SpeciesConfig& config, const std::filesystem::path& folder
   Json steps = Json::array();
   for (const SpeciesRecord& r : result.records) steps.push_back(to_json(config.energy, r));
   const Json out{{"status", name(result.status)}, {"message", describe(result.status)}, {"steps", steps}, {"version", JKO_VERSION}, {"configuration", config.text}};
-  std::vector<Vector> totals;
-  for (const SpeciesState& state : result.states) totals.push_back(total_density(config.energy, state.measure));
-  write_fields(folder, "total", result, totals);
+  const auto write = [&](const std::string& what, const auto& values_of) {
+    std::vector<Field> fields;
+    for (const SpeciesState& state : result.states) fields.push_back({state.k, state.t, values_of(state)});
+    write_fields(folder, what, what + ", ", what, result.states.front().measure.front().grid(), fields);
+  };
+  write("total", [&](const SpeciesState& state) { return total_density(config.energy, state.measure); });
   for (std::size_t i = 0; i < config.energy.species.size(); ++i) {
-    std::vector<Vector> fields;
-    for (const SpeciesState& state : result.states) fields.push_back(config.energy.species[i].mass * state.measure[i].values());
-    write_fields(folder, config.energy.species[i].name, result, fields);
+    write(config.energy.species[i].name, [&](const SpeciesState& state) { return Vector(config.energy.species[i].mass * state.measure[i].values()); });
   }
   Series energy{"", Series::Style::line, {}, {}, {}, {}, 0};
   for (const SpeciesRecord& r : result.records) {

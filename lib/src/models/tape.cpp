@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <sstream>
 #include <string>
@@ -96,13 +97,13 @@ class Tape::Compiler {
       return constant(GiNaC::ex_to<GiNaC::numeric>(value).to_double());
     }
     if (GiNaC::is_a<GiNaC::add>(e)) {
-      int out = compile(e.op(0));
-      for (std::size_t i = 1; i < e.nops(); ++i) out = combine(Operation::add, out, compile(e.op(i)));
+      int out = -1;
+      for (const GiNaC::ex& term : ordered(e)) out = out < 0 ? compile(term) : combine(Operation::add, out, compile(term));
       return out;
     }
     if (GiNaC::is_a<GiNaC::mul>(e)) {
       int above = -1, below = -1;
-      for (const GiNaC::ex& factor : e) {
+      for (const GiNaC::ex& factor : ordered(e)) {
         const bool inverse = GiNaC::is_a<GiNaC::power>(factor) && factor.op(1).info(GiNaC::info_flags::negative);
         int& side = inverse ? below : above;
         const int node = compile(inverse ? GiNaC::ex(GiNaC::power(factor.op(0), -factor.op(1))) : factor);
@@ -121,6 +122,30 @@ class Tape::Compiler {
     throw DomainError(fmt::format("formula: {} cannot be evaluated", text(e)));
   }
 
+  /// The operands in an order of their own: GiNaC's depends on addresses, and with it the last bits would differ from run to run.
+  std::vector<GiNaC::ex> ordered(const GiNaC::ex& e) {
+    std::vector<GiNaC::ex> out(e.begin(), e.end());
+    std::stable_sort(out.begin(), out.end(), [this](const GiNaC::ex& a, const GiNaC::ex& b) { return key(a) < key(b); });
+    return out;
+  }
+  /// A hash (FNV-1a) of what is written, whatever the order of terms and factors.
+  std::uint64_t key(const GiNaC::ex& e) {
+    const auto found = keys_.find(e);
+    if (found != keys_.end()) return found->second;
+    std::vector<std::uint64_t> inner;
+    for (const GiNaC::ex& operand : e) inner.push_back(key(operand));
+    if (GiNaC::is_a<GiNaC::add>(e) || GiNaC::is_a<GiNaC::mul>(e)) std::sort(inner.begin(), inner.end());
+    std::string word = inner.empty() ? text(e) : GiNaC::ex_to<GiNaC::basic>(e).class_name();
+    if (GiNaC::is_a<GiNaC::function>(e)) word = GiNaC::ex_to<GiNaC::function>(e).get_name();
+    std::uint64_t hash = 14695981039346656037u;
+    const auto mix = [&](std::uint64_t byte) { hash = (hash ^ byte) * 1099511628211u; };
+    for (const char c : word) mix(static_cast<unsigned char>(c));
+    for (const std::uint64_t part : inner) {
+      for (int shift = 0; shift < 64; shift += 8) mix(part >> shift & 0xff);
+    }
+    return keys_[e] = hash;
+  }
+
   static std::string text(const GiNaC::ex& e) {
     std::ostringstream out;
     out << e;
@@ -129,6 +154,7 @@ class Tape::Compiler {
 
   std::vector<Node>& nodes_;
   std::map<GiNaC::ex, int, GiNaC::ex_is_less> seen_;
+  std::map<GiNaC::ex, std::uint64_t, GiNaC::ex_is_less> keys_;
   std::map<double, int> constants_;
   std::map<std::tuple<Operation, int, int>, int> combined_;
 };
